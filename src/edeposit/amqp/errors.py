@@ -10,3 +10,65 @@ class AMQPError(Exception):
 
 class StartError(AMQPError):
     """Raised by ``body()`` before the daemon is ready: it cannot start, and the text says why."""
+
+
+class PublishError(AMQPError):
+    """A message was not taken by the broker, or could not be sent to it."""
+
+
+class UnencodableError(PublishError):
+    """A message cannot be written as AMQP frames: a header, a key or a property does not fit."""
+
+
+class MessageTooLargeError(PublishError):
+    """A message is larger than the broker accepts.
+
+    Attributes:
+        size: bytes of the message's body.
+        limit: bytes that the broker accepts.
+    """
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"message of {size} bytes is larger than the broker's limit of {limit}")
+        self.size = size
+        self.limit = limit
+
+
+class UnroutableError(PublishError):
+    """The broker returned a mandatory message: no queue is bound to its routing key."""
+
+
+class RefusedError(PublishError):
+    """The broker answered a publish with ``basic.nack`` (queue full, or an internal error)."""
+
+
+class ConnectionLostError(PublishError):
+    """The connection ended before the broker confirmed: the message may or may not be there."""
+
+
+class ClosedError(AMQPError):
+    """The client or daemon is closed or closing and takes no more messages."""
+
+
+class CallTimeoutError(AMQPError, TimeoutError):
+    """No answer came within the time-out; the request may still be, or have been, run."""
+
+
+class RemoteError(AMQPError):
+    """The service answered with an exception.
+
+    Attributes:
+        name: class name of the remote exception, such as ``ValueError``.
+        message: its text.
+        traceback: the remote traceback, or None if the daemon keeps tracebacks to itself.
+        uuid: UUID of the request.
+    """
+
+    def __init__(
+        self, name: str, message: str, traceback: str | None = None, uuid: str | None = None
+    ) -> None:
+        super().__init__(f"{name}: {message}")
+        self.name = name
+        self.message = message
+        self.traceback = traceback
+        self.uuid = uuid
