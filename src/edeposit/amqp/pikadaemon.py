@@ -127,6 +127,9 @@ class PikaDaemon(DaemonRunnerWrapper):
         """
         print(method_frame, properties, body)
 
+    def onStart(self) -> None:
+        """Called once on the main thread, in the daemon process, before it connects."""
+
     def jobKey(self, properties: BasicProperties) -> Any:
         """What a redelivered message is recognised by while its first copy is being handled.
 
@@ -355,10 +358,11 @@ class PikaDaemon(DaemonRunnerWrapper):
         self._finish_if_done(delivery)
 
     def _finish_if_done(self, delivery: Delivery) -> None:
-        if delivery.finished and not delivery.open and not delivery.detached:
-            if self._live.pop(delivery.serial, None) is not None:
-                self._acks.settle(delivery.serial)
-                self._handled += 1
+        if not delivery.finished or delivery.open or delivery.detached:
+            return
+        if self._live.pop(delivery.serial, None) is not None:
+            self._acks.settle(delivery.serial)
+            self._handled += 1
 
     def _give_back(self, delivery: Delivery) -> None:
         """Return a message to its queue at once."""
@@ -595,6 +599,7 @@ class PikaDaemon(DaemonRunnerWrapper):
         )
         link.ioloop.add_handler(self.signals.fileno(), self._on_signal, IOLoop.READ)
         self._set_state("connecting")
+        self.onStart()
         for number in range(self._concurrency()):
             thread = threading.Thread(target=self._work, name=f"handler-{number}", daemon=True)
             thread.start()
