@@ -112,9 +112,10 @@ def _explain_tls(error: ssl.SSLError, where: str) -> Failure:
         return Failure(
             "certificate", f"the certificate of {where} is not accepted: {reason}", True
         )
-    if isinstance(error, ssl.SSLEOFError) or "WRONG_VERSION" in (error.reason or ""):
+    reason = getattr(error, "reason", None) or ""
+    if isinstance(error, ssl.SSLEOFError) or "WRONG_VERSION" in reason:
         return Failure("not-tls", f"{where} does not speak TLS: is it the plain port?", True)
-    return Failure("tls", f"TLS with {where} failed: {error.reason or error}", True)
+    return Failure("tls", f"TLS with {where} failed: {reason or error}", True)
 
 
 def _explain_close(

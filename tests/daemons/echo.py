@@ -1,0 +1,97 @@
+"""The daemon that the integration tests run: does what the message says.
+
+Environment: ECHO_VHOST, ECHO_QUEUE, ECHO_KEY, ECHO_NAME, ECHO_CONCURRENCY, ECHO_PREFETCH, ECHO_RUNS (a
+file that gets a line for each run of the handler), and the settings of edeposit.amqp.
+"""
+
+import os
+import re
+import sys
+import threading
+import time
+from collections import namedtuple
+
+from edeposit.amqp.amqpdaemon import AMQPDaemon, getConParams
+
+Echo = namedtuple("Echo", "value")
+Do = namedtuple("Do", "what argument")
+
+
+class UnprintableError(Exception):
+    def __str__(self):
+        raise RuntimeError("no text today")
+
+
+def deep(levels):
+    if levels:
+        deep(levels - 1)
+    raise ValueError("x" * 300_000)
+
+
+def note_run(message):
+    path = os.environ.get("ECHO_RUNS")
+    if path:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(f"{message!r}\n")
+
+
+def react(message, send_back):
+    note_run(message)
+    if isinstance(message, Echo):
+        return message
+    if not isinstance(message, Do):
+        return message
+    what, argument = message
+    if what == "raise":
+        raise ValueError(argument)
+    if what == "raise-two":
+        raise OSError(2, argument)
+    if what == "unprintable":
+        raise UnprintableError
+    if what == "exit":
+        sys.exit(argument)
+    if what == "interrupt":
+        raise KeyboardInterrupt
+    if what == "deep":
+        deep(argument)
+    if what == "unserializable":
+        return {1, 2}
+    if what == "none":
+        return None
+    if what == "sleep":
+        time.sleep(argument)
+    if what == "progress":
+        for number in range(argument):
+            send_back(Echo(number))
+    if what == "progress-thread":
+        thread = threading.Thread(target=send_back, args=(Echo("from a thread"),))
+        thread.start()
+        thread.join()
+    if what == "big":
+        return "x" * argument
+    if what == "hold-gil":
+        # Catastrophic backtracking in C code: no other thread gets a turn meanwhile.
+        re.match(r"(a+)+$", "a" * argument + "b")
+    return message
+
+
+def main():
+    daemon = AMQPDaemon(
+        getConParams(os.environ["ECHO_VHOST"]),
+        os.environ.get("ECHO_QUEUE", "daemon"),
+        "echo",
+        os.environ.get("ECHO_KEY", "result"),
+        react,
+        globals(),
+        name=os.environ.get("ECHO_NAME", "echo"),
+        concurrency=int(os.environ.get("ECHO_CONCURRENCY", "0")) or None,
+        prefetch=int(os.environ.get("ECHO_PREFETCH", "0")) or None,
+    )
+    if sys.argv[1:] == ["run"]:
+        daemon.foreground()
+    else:
+        daemon.run_daemon()
+
+
+if __name__ == "__main__":
+    main()
