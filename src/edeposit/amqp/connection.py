@@ -154,7 +154,11 @@ class BrokerConnection:
         self._last_tick = time.monotonic()
         self.ioloop.call_later(_TICK, self._tick)
         self._connect()
-        self.ioloop.start()
+        try:
+            self.ioloop.start()
+        finally:
+            self.open_gate()
+            self.ioloop.close()
 
     def close(self) -> bool:
         """End in order: close channel and connection, then let ``run()`` return.
@@ -177,10 +181,13 @@ class BrokerConnection:
     def stop(self) -> None:
         """End at once: drop the socket, let ``run()`` return."""
         self._closing = self._finished = True
-        if self.connection is not None and not self.connection.is_closed:
-            self.connection.abort_stream(AMQPError("stopped"))
         self.open_gate()
-        self.ioloop.stop()
+        if self.connection is not None and not self.connection.is_closed:
+            # Its close callback stops the loop; the timer is for a connection that has none left.
+            self.connection.abort_stream(AMQPError("stopped"))
+            self.ioloop.call_later(0.5, self.ioloop.stop)
+        else:
+            self.ioloop.stop()
 
     # --- other threads ----------------------------------------------------------------------
 
@@ -195,11 +202,21 @@ class BrokerConnection:
         # The flag goes first: whoever appends after this line wakes the loop again.
         self._woken = False
         inbox = self._inbox
-        for _ in range(len(inbox)):
-            function, argument = inbox.popleft()
-            function(argument)
-        self.owner.on_batch_end()
-        self.flush()
+        try:
+            for _ in range(len(inbox)):
+                function, argument = inbox.popleft()
+                function(argument)
+            self.owner.on_batch_end()
+            self.flush()
+        except Exception as error:
+            # A defect of ours. Whatever it left half done is unacked: a new connection gets it
+            # delivered again.
+            logger.exception("internal error, the connection is given up")
+            if self.connection is not None:
+                self.connection.abort_stream(AMQPError(f"internal error: {error!r}"))
+        if inbox and not self._woken:
+            self._woken = True
+            self.ioloop.add_callback_threadsafe(self._drain_inbox)
 
     # --- publishing (I/O thread) ------------------------------------------------------------
 
@@ -374,8 +391,13 @@ class BrokerConnection:
             self.max_message_size = too_large[1]
             logger.warning("the broker takes messages up to %d bytes", too_large[1])
         self._down(failure)
+
+        def reopen() -> None:
+            if self.connection is connection and self.channel is None:
+                self._open_channel()
+
         if not self._closing:
-            self._retry(failure, self._open_channel)
+            self._retry(failure, reopen)
 
     def _down(self, failure: Failure) -> None:
         """Drop everything that the lost channel invalidates: the one place for it."""

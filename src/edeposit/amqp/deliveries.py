@@ -7,7 +7,6 @@ a second one (see ``PikaDaemon``).
 """
 
 import copy
-import time
 from typing import Any
 
 from pika.spec import Basic, BasicProperties
@@ -25,7 +24,8 @@ class Delivery:
     """One message from the broker. All but ``begun`` belongs to the I/O thread.
 
     Attributes:
-        serial: what ``ack()`` takes; a delivery tag that stays unique over reconnects.
+        handle: what ``ack()`` takes; a delivery tag that stays unique over reconnects.
+        serial: the same, or after a take-over that of the broker's copy.
         open: replies that the broker has not confirmed yet, in their order.
         begun: a handler thread has started on it.
         finished: the handler is done with it; it is acked once ``open`` is empty.
@@ -34,14 +34,14 @@ class Delivery:
     """
 
     __slots__ = (
-        "begun", "body", "dead", "detached", "finished", "method", "open", "properties",
-        "received", "serial",
+        "begun", "body", "dead", "detached", "finished", "handle", "method", "open", "properties",
+        "serial",
     )  # fmt: skip
 
     def __init__(
         self, serial: int, method: Basic.Deliver, properties: BasicProperties, body: bytes
     ) -> None:
-        self.serial = serial
+        self.handle = self.serial = serial
         self.method = method
         self.properties = properties
         self.body = body
@@ -50,7 +50,6 @@ class Delivery:
         self.finished = False
         self.detached = False
         self.dead = False
-        self.received = time.monotonic()
 
 
 class Parked(Outgoing):

@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import Any
 
 import pika.data
-import pika.exceptions
 from pika.spec import BasicProperties
 
 from edeposit.amqp.errors import UnencodableError
@@ -39,12 +38,18 @@ _TABLE_SIZE = struct.Struct(">I")
 # joining more makes every partial send copy the unsent rest.
 _WRITE_CHUNK = 256 * 1024
 
-# The rest of the properties, in the order of their flag bits (after delivery_mode, bit 12).
-_SHORT_STRINGS_AFTER = (
+# The properties after delivery_mode and priority, in the order of their flag bits.
+_SHORT_STRINGS = (
     ("correlation_id", 1 << 10),
     ("reply_to", 1 << 9),
     ("expiration", 1 << 8),
     ("message_id", 1 << 7),
+)
+_RARE_SHORT_STRINGS = (
+    ("type", 1 << 5),
+    ("user_id", 1 << 4),
+    ("app_id", 1 << 3),
+    ("cluster_id", 1 << 2),
 )
 
 
@@ -71,8 +76,9 @@ def _publish_frame(channel: int, exchange: str, routing_key: str, mandatory: boo
     return _FRAME_START.pack(METHOD, channel, len(payload)) + payload + END
 
 
-def _short_string(value: str, what: str) -> bytes:
-    encoded = value.encode("utf-8") if isinstance(value, str) else value
+def _short_string(value: str | bytes, what: str) -> bytes:
+    # surrogateescape: the adapter decodes foreign bytes with it, and they must come out again.
+    encoded = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
     if len(encoded) > 255:
         raise UnencodableError(f"{what} is {len(encoded)} bytes long, AMQP allows 255")
     return bytes((len(encoded),)) + encoded
@@ -102,7 +108,7 @@ def encode_headers(headers: Mapping[str, Any]) -> bytes:
             encoded: list[bytes] = [key]
             try:
                 pika.data.encode_value(encoded, value)
-            except (pika.exceptions.UnsupportedAMQPFieldException, struct.error) as error:
+            except Exception as error:  # pika's own, struct's, decimal's, ...
                 raise UnencodableError(f"header {name!r} cannot be encoded: {error}") from error
             pieces.append(b"".join(encoded))
     table = b"".join(pieces)
@@ -115,20 +121,14 @@ def encode_properties(properties: BasicProperties) -> bytes:
     Raises:
         UnencodableError: a value does not fit its AMQP type.
     """
-    if (
-        properties.content_encoding is not None
-        or properties.timestamp is not None
-        or properties.type is not None
-        or properties.user_id is not None
-        or properties.app_id is not None
-        or properties.cluster_id is not None
-    ):
-        return _encode_rare(properties)
     flags = 0
     pieces = []
     if properties.content_type is not None:
         flags |= 1 << 15
         pieces.append(_content_type(properties.content_type))
+    if properties.content_encoding is not None:
+        flags |= 1 << 14
+        pieces.append(_short_string(properties.content_encoding, "content_encoding"))
     if properties.headers is not None:
         flags |= 1 << 13
         pieces.append(encode_headers(properties.headers))
@@ -137,21 +137,38 @@ def encode_properties(properties: BasicProperties) -> bytes:
         pieces.append(bytes((properties.delivery_mode,)))
     if properties.priority is not None:
         flags |= 1 << 11
-        pieces.append(bytes((properties.priority,)))
-    for name, flag in _SHORT_STRINGS_AFTER:
+        pieces.append(_octet(properties.priority, "priority"))
+    flags |= _add_short_strings(properties, _SHORT_STRINGS, pieces)
+    if properties.timestamp is not None:
+        flags |= 1 << 6
+        pieces.append(_timestamp(properties.timestamp))
+    flags |= _add_short_strings(properties, _RARE_SHORT_STRINGS, pieces)
+    return flags.to_bytes(2, "big") + b"".join(pieces)
+
+
+def _add_short_strings(
+    properties: BasicProperties, names: tuple[tuple[str, int], ...], pieces: list[bytes]
+) -> int:
+    flags = 0
+    for name, flag in names:
         value = getattr(properties, name)
         if value is not None:
             flags |= flag
             pieces.append(_short_string(value, name))
-    return flags.to_bytes(2, "big") + b"".join(pieces)
+    return flags
 
 
-def _encode_rare(properties: BasicProperties) -> bytes:
-    """Properties that daemons seldom set go pika's way."""
+def _octet(value: int, what: str) -> bytes:
+    if not 0 <= value <= 255:
+        raise UnencodableError(f"{what} is {value}, AMQP allows 0 to 255")
+    return bytes((value,))
+
+
+def _timestamp(value: int) -> bytes:
     try:
-        return b"".join(properties.encode())
-    except (pika.exceptions.AMQPError, AssertionError, struct.error) as error:
-        raise UnencodableError(f"message properties cannot be encoded: {error}") from error
+        return struct.pack(">Q", value)
+    except struct.error as error:
+        raise UnencodableError(f"timestamp {value!r} is not a number of seconds") from error
 
 
 def header_frame_size(properties: BasicProperties) -> int:

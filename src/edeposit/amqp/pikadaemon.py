@@ -95,6 +95,7 @@ class PikaDaemon(DaemonRunnerWrapper):
         self._acks = AckMerger()
         self._live: dict[int, Delivery] = {}
         self._detached: dict[Any, tuple[float, Delivery]] = {}
+        self._moved: dict[int, Delivery] = {}
         self._waiting: dict[Outgoing, Backoff] = {}
         self._current = threading.local()
         self._consumer_tag: str | None = None
@@ -342,12 +343,14 @@ class PikaDaemon(DaemonRunnerWrapper):
                 logger.error("message %s is lost: %s", outgoing.properties.message_id, error)
         elif error is None:
             delivery.open.pop(outgoing, None)
+            if self._waiting:
+                self._waiting.pop(outgoing, None)
             self._finish_if_done(delivery)
         elif not delivery.detached and not delivery.dead:
             self._undeliverable(outgoing, delivery, error)
 
     def _finish_serial(self, serial: int) -> None:
-        delivery = self._live.get(serial)
+        delivery = self._live.get(serial) or self._moved.get(serial)
         if delivery is None:
             logger.info("ack of delivery %d comes too late, the broker sends it again", serial)
         else:
@@ -363,6 +366,7 @@ class PikaDaemon(DaemonRunnerWrapper):
         if self._live.pop(delivery.serial, None) is not None:
             self._acks.settle(delivery.serial)
             self._handled += 1
+            self._moved.pop(delivery.handle, None)
 
     def _give_back(self, delivery: Delivery) -> None:
         """Return a message to its queue at once."""
@@ -522,6 +526,7 @@ class PikaDaemon(DaemonRunnerWrapper):
             else:
                 delivery.detached = True
                 self._detached[key] = (now, delivery)
+                self._moved[delivery.handle] = delivery
         self._live.clear()
         self._waiting.clear()
         limit = self._running_link().max_message_size
@@ -580,6 +585,7 @@ class PikaDaemon(DaemonRunnerWrapper):
             if delivery.finished and now - since > _DETACHED_FOR:
                 delivery.dead = True
                 del self._detached[key]
+                self._moved.pop(delivery.handle, None)
 
     # --- start and stop ---------------------------------------------------------------------
 
