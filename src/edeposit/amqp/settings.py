@@ -1,0 +1,240 @@
+"""The settings of edeposit.amqp: every constant with its default, and the user's values on top.
+
+The file is the one named by ``EDEPOSIT_AMQP_CONFIG``, else ``$HOME/edeposit/amqp.json``, else
+``/etc/edeposit/amqp.json``: a JSON object. Environment variables of the same names come on top.
+Values are module attributes (``settings.RABBITMQ_HOST``), loaded at the first access.
+
+A service has six constants, ``RABBITMQ_<SERVICE>_`` and ``VIRTUALHOST``, ``EXCHANGE``,
+``INPUT_QUEUE``, ``OUTPUT_QUEUE``, ``INPUT_KEY``, ``OUTPUT_KEY``. Services of others, found
+through the entry point group ``edeposit.amqp.services``, get theirs by the same rule.
+"""
+
+from collections.abc import Iterator, Mapping
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+from edeposit.amqp._configuration import Configuration, Setting, SettingsError, between, one_of
+
+__all__ = [
+    "SETTINGS_PATH", "SettingsError", "describe", "get_all_constants", "get_amqp_settings",
+    "problems", "reload", "substitute_globals",
+]  # fmt: skip
+
+SETTINGS_PATH = "/edeposit/amqp.json"
+_ENTRY_POINT_GROUP = "edeposit.amqp.services"
+
+# name: (virtual host, exchange, input queue); the rest is the same for all.
+_SERVICES = {
+    "ALEPH": ("aleph", "search", "daemon"),
+    "CALIBRE": ("calibre", "convert", "daemon"),
+    "FTP": ("ftp", "ftp", "daemon"),
+    "ANTIVIRUS": ("antivirus", "antivirus", "daemon"),
+    "HARVESTER": ("harvester", "harvester", "daemon"),
+    "LTP": ("ltp", "ltp", "daemon"),
+    "PDFGEN": ("pdfgen", "pdfgen", "daemon"),
+    "DOWNER": ("downloader", "downloader", "daemon"),
+    "STORAGE": ("storage", "export", "daemon"),
+    "MX2MODS": ("marcxml2mods", "export", "daemon"),
+    "ALEPH_LINK_EXPORT": ("aleph", "update-links", "updater"),
+}
+# Names that people know these by, besides those of their constants.
+_ALIASES = {"downloader": "downer", "marcxml2mods": "mx2mods"}
+
+_PARTS = ("VIRTUALHOST", "EXCHANGE", "INPUT_QUEUE", "OUTPUT_QUEUE", "INPUT_KEY", "OUTPUT_KEY")
+
+
+def _port(value: str) -> str | None:
+    return None if value.isdigit() and 1 <= int(value) <= 65535 else "a port from 1 to 65535"
+
+
+def _log_target(value: str) -> str | None:
+    right = value in ("", "syslog", "stderr") or value.startswith("/")
+    return None if right else "empty, 'syslog', 'stderr' or an absolute path"
+
+
+_COMMON = (
+    Setting("RABBITMQ_HOST", "127.0.0.1", "host name or address of the broker"),
+    Setting("RABBITMQ_PORT", "5672", "its port, as text", _port),
+    Setting("RABBITMQ_USER_NAME", "guest", "account; guest is refused for other hosts"),
+    Setting("RABBITMQ_USER_PASSWORD", "guest", "its password", secret=True),
+    Setting("RABBITMQ_CONNECT_TIMEOUT", 10.0, "seconds for one attempt to connect",
+            between(0.1, 600)),
+    Setting("RABBITMQ_HEARTBEAT", 60, "seconds between signs of life, 0 for none",
+            between(0, 3600)),
+    Setting("RABBITMQ_SSL", False, "connect with TLS; certificates are always verified"),
+    Setting("RABBITMQ_SSL_CA", "", "file with the accepted authorities; empty: the system's"),
+    Setting("RABBITMQ_SSL_CERT", "", "file with our own certificate, if the broker wants one"),
+    Setting("RABBITMQ_SSL_KEY", "", "file with its key; empty: in RABBITMQ_SSL_CERT"),
+    Setting("RABBITMQ_SSL_SERVER_NAME", "", "name in the broker's certificate; empty: the host"),
+    Setting("RABBITMQ_MANAGEMENT_URL", "",
+            "management API, such as http://127.0.0.1:15672; empty: the host's port 15672"),
+    Setting("RABBITMQ_CONCURRENCY", 1, "handler threads; with 1 the order is kept",
+            between(1, 1000)),
+    Setting("RABBITMQ_PREFETCH", 0, "messages sent ahead; 0: concurrency + 1", between(0, 65535)),
+    Setting("RABBITMQ_CONFIRM_TIMEOUT", 30.0,
+            "seconds until an unconfirmed message ends the connection", between(0.1, 3600)),
+    Setting("RABBITMQ_MAX_MESSAGE_SIZE", 0,
+            "bytes the broker accepts; 0: learned from its first refusal", between(0, 2**40)),
+    Setting("RABBITMQ_SEND_TRACEBACKS", True, "send tracebacks to callers"),
+    Setting("START_TIMEOUT", 0.0,
+            "seconds that start goes on trying to reach the broker; 0: one attempt",
+            between(0, 86400)),
+    Setting("STOP_TIMEOUT", 30.0, "seconds that the work at hand gets at stop",
+            between(0, 86400)),
+    Setting("LOG_TARGET", "",
+            "absolute path, 'syslog' or 'stderr'; empty: <name>.log in /var/log/edeposit for "
+            "root, else in ~/.local/state/edeposit", _log_target),
+    Setting("LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR",
+            one_of("DEBUG", "INFO", "WARNING", "ERROR")),
+    Setting("PID_DIR", "",
+            "directory of pid and status files; empty: /run/edeposit for root, else "
+            "$XDG_RUNTIME_DIR/edeposit or ~/.local/state/edeposit"),
+)  # fmt: skip
+
+
+def _service_settings(name: str, vhost: str, exchange: str, queue: str) -> Iterator[Setting]:
+    prefix = f"RABBITMQ_{name}_"
+    service = name.lower()
+    values = (vhost, exchange, queue, "plone", "request", "result")
+    texts = (
+        "virtual host", "exchange", "queue of requests", "queue of answers",
+        "routing key of requests", "routing key of answers",
+    )  # fmt: skip
+    for part, value, text in zip(_PARTS, values, texts, strict=True):
+        yield Setting(prefix + part, value, f"{service}: {text}")
+    yield Setting(prefix + "CONCURRENCY", 0, f"{service}: handler threads; 0: the common value",
+                  between(0, 1000))  # fmt: skip
+    yield Setting(prefix + "PREFETCH", 0, f"{service}: messages sent ahead; 0: the common value",
+                  between(0, 65535))  # fmt: skip
+
+
+def _table() -> list[Setting]:
+    table = list(_COMMON)
+    services = dict(_SERVICES)
+    for point in entry_points(group=_ENTRY_POINT_GROUP):
+        plain = point.name.lower()
+        services.setdefault(point.name.upper(), (plain, plain, "daemon"))
+    for name, (vhost, exchange, queue) in services.items():
+        table += _service_settings(name, vhost, exchange, queue)
+    # Never used by any generation, but part of the old configuration.
+    table.append(Setting("RABBITMQ_ALEPH_EXCEPTION_KEY", "exception", "aleph: not used"))
+    return table
+
+
+_loaded: Configuration | None = None
+
+
+def _configuration() -> Configuration:
+    global _loaded
+    if _loaded is None:
+        _loaded = Configuration(_table(), SETTINGS_PATH, "EDEPOSIT_AMQP_CONFIG")
+    return _loaded
+
+
+def __getattr__(name: str) -> Any:
+    if name.isupper():
+        configuration = _configuration()
+        if name in configuration.table:
+            return configuration.get(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *get_all_constants()]
+
+
+def reload() -> None:
+    """Read file and environment again; on failure the running values stay.
+
+    Raises:
+        SettingsError: the configuration is wrong.
+    """
+    _configuration().reload()
+
+
+def substitute_globals(config_dict: Mapping[str, Any]) -> None:
+    """Replace settings in this process.
+
+    Args:
+        config_dict: names to values; unknown names are reported in ``problems()``.
+
+    Raises:
+        SettingsError: a value is wrong.
+    """
+    _configuration().substitute(config_dict)
+
+
+def get_all_constants() -> list[str]:
+    """Names of all settings."""
+    return list(_configuration().table)
+
+
+def describe() -> list[tuple[str, str, Any, str]]:
+    """Rows of name, type, default and meaning, for documentation and help."""
+    return _configuration().describe()
+
+
+def problems() -> list[str]:
+    """What was wrong with the configuration but could be ignored, one line each."""
+    _configuration().get("RABBITMQ_HOST")
+    return list(_configuration().problems)
+
+
+def get_amqp_settings() -> dict[str, dict[str, Any]]:
+    """Virtual host, exchange, queues and keys of each service, from the current values.
+
+    Returns:
+        Service name to a dict of ``vhost``, ``exchange``, ``queues`` (queue to routing key),
+        ``in_key``, ``out_key``, and ``in_queue``, ``out_queue``, ``bindings`` (list of queue and
+        key, which loses nothing when both queues have one name).
+
+    Raises:
+        SettingsError: the configuration is wrong.
+    """
+    configuration = _configuration()
+    result: dict[str, dict[str, Any]] = {}
+    for constant in configuration.table:
+        if not constant.endswith("_VIRTUALHOST"):
+            continue
+        name = constant.removeprefix("RABBITMQ_").removesuffix("_VIRTUALHOST")
+        vhost, exchange, in_queue, out_queue, in_key, out_key = (
+            configuration.get(f"RABBITMQ_{name}_{part}") for part in _PARTS
+        )
+        result[name.lower()] = {
+            "vhost": vhost,
+            "exchange": exchange,
+            "queues": {in_queue: in_key, out_queue: out_key},
+            "in_key": in_key,
+            "out_key": out_key,
+            "in_queue": in_queue,
+            "out_queue": out_queue,
+            "bindings": [(in_queue, in_key), (out_queue, out_key)],
+        }
+    for alias, name in _ALIASES.items():
+        result.setdefault(alias, result[name])
+    return result
+
+
+if TYPE_CHECKING:
+    RABBITMQ_HOST: str
+    RABBITMQ_PORT: str
+    RABBITMQ_USER_NAME: str
+    RABBITMQ_USER_PASSWORD: str
+    RABBITMQ_CONNECT_TIMEOUT: float
+    RABBITMQ_HEARTBEAT: int
+    RABBITMQ_SSL: bool
+    RABBITMQ_SSL_CA: str
+    RABBITMQ_SSL_CERT: str
+    RABBITMQ_SSL_KEY: str
+    RABBITMQ_SSL_SERVER_NAME: str
+    RABBITMQ_MANAGEMENT_URL: str
+    RABBITMQ_CONCURRENCY: int
+    RABBITMQ_PREFETCH: int
+    RABBITMQ_CONFIRM_TIMEOUT: float
+    RABBITMQ_MAX_MESSAGE_SIZE: int
+    RABBITMQ_SEND_TRACEBACKS: bool
+    START_TIMEOUT: float
+    STOP_TIMEOUT: float
+    LOG_TARGET: str
+    LOG_LEVEL: str
+    PID_DIR: str
