@@ -1,0 +1,176 @@
+"""Settings: file, environment, and what is said about mistakes (spec/wire.md, section 2)."""
+
+import json
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from edeposit.amqp import settings
+from edeposit.amqp.settings import SettingsError
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch, tmp_path):
+    """No settings from the machine; HOME is empty; what a test loads is forgotten after it."""
+    for name in settings.get_all_constants():
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("EDEPOSIT_AMQP_CONFIG", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(settings, "_loaded", None)
+
+
+@pytest.fixture
+def config(tmp_path):
+    def write(content, name="edeposit/amqp.json", mode=0o600):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content if isinstance(content, str) else json.dumps(content), "utf-8")
+        path.chmod(mode)
+        settings.reload()
+        return path
+
+    return write
+
+
+def test_the_defaults_are_those_of_the_first_generation():
+    assert settings.RABBITMQ_HOST == "127.0.0.1"
+    assert settings.RABBITMQ_PORT == "5672"
+    assert settings.RABBITMQ_ALEPH_EXCEPTION_KEY == "exception"
+    amqp = settings.get_amqp_settings()
+    entry = amqp["aleph"]
+    assert {k: entry[k] for k in ("vhost", "exchange", "queues", "in_key", "out_key")} == {
+        "vhost": "aleph",
+        "exchange": "search",
+        "queues": {"daemon": "request", "plone": "result"},
+        "in_key": "request",
+        "out_key": "result",
+    }
+    assert (amqp["aleph_link_export"]["vhost"], amqp["aleph_link_export"]["in_queue"]) == (
+        "aleph",
+        "updater",
+    )
+    assert amqp["storage"]["exchange"] == amqp["mx2mods"]["exchange"] == "export"
+    assert amqp["downloader"] == amqp["downer"]
+    assert amqp["marcxml2mods"] == amqp["mx2mods"]
+
+
+def test_importing_reads_nothing(tmp_path):
+    (tmp_path / "edeposit").mkdir()
+    (tmp_path / "edeposit" / "amqp.json").write_text("{broken")
+    code = "from edeposit.amqp import settings, service, client, amqpdaemon"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_home_wins_over_etc_and_the_environment_over_both(config, monkeypatch):
+    config({"RABBITMQ_HOST": "from-file", "RABBITMQ_PORT": 5673, "RABBITMQ_HEARTBEAT": 5})
+    assert settings.RABBITMQ_HOST == "from-file"
+    assert settings.RABBITMQ_PORT == "5673"
+    monkeypatch.setenv("RABBITMQ_HOST", "from-environment")
+    monkeypatch.setenv("RABBITMQ_SSL", "yes")
+    monkeypatch.setenv("RABBITMQ_CONFIRM_TIMEOUT", "7")
+    settings.reload()
+    assert settings.RABBITMQ_HOST == "from-environment"
+    assert settings.RABBITMQ_SSL is True
+    assert settings.RABBITMQ_CONFIRM_TIMEOUT == 7.0
+    assert settings.RABBITMQ_HEARTBEAT == 5
+
+
+def test_a_named_file_comes_first_and_must_exist(config, monkeypatch, tmp_path):
+    config({"RABBITMQ_HOST": "home"})
+    other = config({"RABBITMQ_HOST": "named"}, "other.json")
+    monkeypatch.setenv("EDEPOSIT_AMQP_CONFIG", str(other))
+    settings.reload()
+    assert settings.RABBITMQ_HOST == "named"
+    monkeypatch.setenv("EDEPOSIT_AMQP_CONFIG", str(tmp_path / "missing.json"))
+    with pytest.raises(SettingsError, match="missing.json"):
+        settings.reload()
+
+
+def test_an_unknown_key_is_reported_with_the_nearest_right_one(config):
+    config({"RABBITMQ_HOTS": "x", "_private": 1, "lower": 2})
+    text = "\n".join(settings.problems())
+    assert "'RABBITMQ_HOTS' is ignored: did you mean RABBITMQ_HOST?" in text
+    assert "'lower'" in text
+    assert "amqp.json" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("{\n  'x': 1}", "line 2, column 3: not JSON"),
+        ("[]", "JSON object"),
+        ('{"RABBITMQ_HEARTBEAT": "5"}', "RABBITMQ_HEARTBEAT: '5' is not a whole number"),
+        ('{"RABBITMQ_HEARTBEAT": true}', "True is not a whole number"),
+        ('{"RABBITMQ_HEARTBEAT": -1}', "-1 is not a number from 0 to 3600"),
+        ('{"RABBITMQ_PORT": 70000}', "'70000' is not a port from 1 to 65535"),
+        ('{"RABBITMQ_HOST": null}', "None is not a text"),
+        ('{"RABBITMQ_SSL": 1}', "1 is not true or false"),
+        ('{"LOG_LEVEL": "loud"}', "one of DEBUG"),
+    ],
+)
+def test_a_mistake_is_named_with_file_key_and_what_would_be_right(config, content, says):
+    with pytest.raises(SettingsError) as caught:
+        config(content)
+    assert says in str(caught.value)
+    assert "amqp.json" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mistake_in_the_environment_is_named_too(monkeypatch):
+    monkeypatch.setenv("RABBITMQ_PORT", "tcp://10.0.0.1:5672")
+    with pytest.raises(SettingsError, match="environment variable RABBITMQ_PORT: RABBITMQ_PORT"):
+        settings.reload()
+    monkeypatch.setenv("RABBITMQ_PORT", "5672")
+    monkeypatch.setenv("RABBITMQ_SSL", "perhaps")
+    with pytest.raises(SettingsError, match="'perhaps' is not true or false"):
+        settings.reload()
+
+
+def test_passwords_are_never_shown(config, monkeypatch):
+    with pytest.raises(SettingsError) as caught:
+        config({"RABBITMQ_USER_PASSWORD": ["hidden"]})
+    assert "hidden" not in str(caught.value)
+
+
+def test_a_password_file_that_others_can_read_is_a_warning(config):
+    path = config({"RABBITMQ_USER_PASSWORD": "x"}, mode=0o644)
+    assert any("chmod 600" in problem for problem in settings.problems())
+    path.chmod(stat.S_IRUSR)
+    settings.reload()
+    assert settings.problems() == []
+
+
+def test_a_failed_reload_keeps_the_running_values(config):
+    config({"RABBITMQ_HOST": "good"})
+    with pytest.raises(SettingsError):
+        config("{")
+    assert settings.RABBITMQ_HOST == "good"
+
+
+def test_substitute_globals_checks_as_a_file_is_checked():
+    settings.substitute_globals({"RABBITMQ_HOST": "elsewhere", "RABBITMQ_HOTS": 1})
+    assert settings.RABBITMQ_HOST == "elsewhere"
+    assert "did you mean RABBITMQ_HOST" in settings.problems()[0]
+    with pytest.raises(SettingsError):
+        settings.substitute_globals({"RABBITMQ_HOST": 7})
+
+
+def test_equal_queue_names_lose_no_binding():
+    settings.substitute_globals({"RABBITMQ_FTP_OUTPUT_QUEUE": "daemon"})
+    assert settings.get_amqp_settings()["ftp"]["bindings"] == [
+        ("daemon", "request"),
+        ("daemon", "result"),
+    ]
+
+
+def test_an_unknown_constant_is_an_attribute_error():
+    with pytest.raises(AttributeError):
+        settings.RABBITMQ_NOTHING  # noqa: B018
+
+
+def test_every_setting_is_described():
+    rows = settings.describe()
+    assert {name for name, *_ in rows} == set(settings.get_all_constants())
+    assert all(text for *_, text in rows)
