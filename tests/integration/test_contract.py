@@ -74,8 +74,8 @@ def test_an_exception_with_several_arguments_keeps_its_text(service, daemon):
     service.send(do("raise-two", "/no/such/file"))
     assert service.answer()[1] == (
         "FileNotFoundError",
-        "[Errno 2] No such file or directory: '/no/such/file'",
-    ) or service.answer()
+        "[Errno 2] /no/such/file",
+    )
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_none_is_answered_with_null(service, daemon):
 
 @pytest.mark.parametrize("value", [0, "text", [1, [2]], {"a": {"b": None}}, 1.5, True, None])
 def test_any_json_is_a_request(service, daemon, value):
-    number = service.send(value)
+    number = service.send(json.dumps(value))
     assert service.answer() == (number, value)
 
 

@@ -22,7 +22,7 @@ from edeposit.amqp import exceptionheaders, settings
 from edeposit.amqp.errors import PublishError
 from edeposit.amqp.parameters import getConParams
 from edeposit.amqp.pikadaemon import PikaDaemon
-from edeposit.amqp.publisher import Outgoing
+from edeposit.amqp.publisher import Outgoing, new_message_id
 from edeposit.amqp.serializers import deserialize, serialize_bytes
 
 logger = logging.getLogger(__name__)
@@ -230,6 +230,8 @@ class AMQPDaemon(PikaDaemon):
             headers=headers,
             correlation_id=correlation_id,
             priority=request.priority,
+            # Given here, not at publishing: what is measured must be what is sent.
+            message_id=new_message_id(),
         )
 
     def _exception_properties(

@@ -73,7 +73,8 @@ def fit(properties: BasicProperties, frame_max: int) -> None:
         frame_max: negotiated largest frame in bytes.
     """
     headers: dict[str, Any] = properties.headers
-    for name, least in (("traceback", 256), ("exception", 256), ("traceback", 0), ("exception", 0)):
+    share = frame_max // 4
+    for name, least in (("traceback", share), ("exception", share), ("traceback", 0), ("exception", 0)):
         excess = frames.header_frame_size(properties) - frame_max
         if excess <= 0:
             return

@@ -615,11 +615,12 @@ class PikaDaemon(DaemonRunnerWrapper):
             raise StartError(str(self._start_failure))
 
     def _on_signal(self, _fd: int, _events: int) -> None:
-        for signum in self.signals.drain():
-            if signum in STOP_SIGNALS:
+        numbers = self.signals.drain()
+        if any(number in RELOAD_SIGNALS for number in numbers):
+            self.handle_reload()
+        for number in numbers:
+            if number in STOP_SIGNALS:
                 self.drain()
-            elif signum in RELOAD_SIGNALS:
-                self.handle_reload()
 
     def drain(self) -> None:
         """Stop consuming, finish what is being handled, leave; called again: leave at once."""

@@ -1,0 +1,57 @@
+"""edeposit.amqp: Python functions as Unix daemons behind RabbitMQ."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_namespace_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(
+    r'^__version__ = "(.+)"', (HERE / "src/edeposit/amqp/__init__.py").read_text("utf-8"), re.M
+)[1]
+READ_ME = (HERE / "README.rst").read_text("utf-8") + "\n" + (HERE / "CHANGES.rst").read_text("utf-8")
+
+EXTRAS = {
+    # ClamAV is spoken to by our own few lines; nothing from PyPI is needed.
+    "antivirus": [],
+    # edeposit.amqp.testing: pytest fixtures, and certificates for TLS tests.
+    "testing": ["pytest>=7", "cryptography>=41"],
+}
+DEVELOPMENT = [
+    "clamd",
+    "hypothesis",
+    "mypy",
+    "pytest-timeout",
+    "ruff",
+    "sphinx",
+    "types-setuptools",
+]
+
+setup(
+    name="edeposit.amqp",
+    version=VERSION,
+    description="Put Python functions behind RabbitMQ as Unix daemons that lose no message",
+    long_description=READ_ME,
+    long_description_content_type="text/x-rst",
+    author="the edeposit.amqp authors",
+    license="MIT",
+    python_requires=">=3.10",
+    package_dir={"": "src"},
+    packages=find_namespace_packages("src", include=["edeposit.*"]),
+    package_data={"edeposit.amqp": ["py.typed"]},
+    scripts=sorted(str(path.relative_to(HERE)) for path in HERE.glob("bin/*.py")),
+    install_requires=[
+        # adapter.py overrides two private methods; tests/test_adapter.py says when they change.
+        "pika>=1.3,<1.5",
+        "python-daemon>=3",
+        "msgspec>=0.18",
+        "rich>=13",
+    ],
+    extras_require={**EXTRAS, "development": DEVELOPMENT + EXTRAS["testing"]},
+    entry_points={"edeposit.amqp.services": ["antivirus = edeposit.amqp.antivirus"]},
+    classifiers=[
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Topic :: System :: Distributed Computing",
+    ],
+)

@@ -1,0 +1,104 @@
+"""Signals that are only recorded when they come, and acted on where it is safe.
+
+A Python signal handler runs between any two bytecodes of the main thread: a log line or a lock in
+it can deadlock. So the handler appends to a deque, the interpreter's wake-up descriptor makes a
+waiting loop look, and the loop acts. Many signals at once become one look.
+"""
+
+import signal
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+RELOAD_SIGNALS = (signal.SIGHUP, signal.SIGUSR1)
+ALL_SIGNALS = (*STOP_SIGNALS, *RELOAD_SIGNALS)
+
+
+def block() -> None:
+    """Hold our signals back, also over a fork, until ``SignalInbox.install`` takes them."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, ALL_SIGNALS)
+
+
+def unblock() -> None:
+    """Let held back signals come."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ALL_SIGNALS)
+
+
+class SignalInbox:
+    """The signals that have come and have not been looked at."""
+
+    def __init__(self) -> None:
+        self._pending: deque[int] = deque()
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+        self._before: dict[int, Any] = {}
+        self._wakeup_before = -1
+
+    def fileno(self) -> int:
+        """A descriptor that becomes readable when a signal has come."""
+        return self._reader.fileno()
+
+    def drain(self) -> list[int]:
+        """The signals that have come since the last call, in their order."""
+        try:
+            while self._reader.recv(4096):
+                pass
+        except BlockingIOError:
+            pass
+        result = []
+        while self._pending:
+            result.append(self._pending.popleft())
+        return result
+
+    def install(self, *, stop_raises: bool) -> None:
+        """Take the signals over; the main thread only (elsewhere nothing happens).
+
+        Args:
+            stop_raises: SIGTERM raises ``SystemExit`` and SIGINT ``KeyboardInterrupt`` in the main
+                thread, for bodies without a loop of ours; else they are recorded like the rest.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return
+        self._wakeup_before = signal.set_wakeup_fd(
+            self._writer.fileno(), warn_on_full_buffer=False
+        )
+        for number in ALL_SIGNALS:
+            handler = self._raise if stop_raises and number in STOP_SIGNALS else self._record
+            self._before[number] = signal.signal(number, handler)
+        unblock()
+
+    def restore(self) -> None:
+        """Put back what was there before ``install``."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if self._before:
+            signal.set_wakeup_fd(self._wakeup_before)
+        self._before.clear()
+
+    def watch(self, on_reload: Callable[[], None]) -> None:
+        """Act on reload signals in a small thread, for bodies without a loop of ours."""
+
+        def run() -> None:
+            self._reader.setblocking(True)
+            while self._reader.recv(4096):
+                numbers = []
+                while self._pending:
+                    numbers.append(self._pending.popleft())
+                if any(number in RELOAD_SIGNALS for number in numbers):
+                    on_reload()
+
+        threading.Thread(target=run, name="signals", daemon=True).start()
+
+    def _record(self, number: int, _frame: FrameType | None) -> None:
+        self._pending.append(number)
+
+    @staticmethod
+    def _raise(number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(0)
