@@ -84,18 +84,15 @@ def test_everything_else_is_refused_with_its_column(text, column, reason):
 
 
 def test_the_line_is_named_in_a_text_of_several():
-    with pytest.raises(ExpressionError, match="^line 3, column 5: 'x' is not understood"):
+    with pytest.raises(ExpressionError, match=r"^line 3, column 5: 'x' is not understood"):
         parsed("\nSearchRequest(\n    x)")
 
 
-@pytest.mark.parametrize(
-    "text", ["[" * 5000 + "]" * 5000, "(" * 150 + ")" * 150, "-" * 100_000 + "1", "9" * 5000]
-)
+@pytest.mark.parametrize("text", ["[" * 5000 + "]" * 5000, "-" * 100_000 + "1", "9" * 5000])
 def test_monstrous_texts_are_refused_not_fatal(text):
-    try:
+    with pytest.raises(ExpressionError) as caught:
         parsed(text)
-    except ExpressionError as error:
-        assert len(str(error)) < 1000
+    assert len(str(caught.value)) < 1000
 
 
 class Tracer(tuple):

@@ -389,7 +389,7 @@ def test_rabbitmqctl_is_not_used_for_a_broker_on_another_port(rabbit, proxy, mon
 def test_rabbitmqctl_is_not_used_for_a_broker_elsewhere(rabbit, monkeypatch):
     use_rabbitmqctl(rabbit, monkeypatch)
     use({"RABBITMQ_HOST": "192.0.2.1", "RABBITMQ_USER_NAME": "x"}, monkeypatch)
-    with pytest.raises(AdministrationError, match="192.0.2.1 is not this machine"):
+    with pytest.raises(AdministrationError, match=r"192\.0\.2\.1 is not this machine"):
         administration.Rabbitmqctl()
 
 
@@ -432,5 +432,5 @@ def test_a_wrong_password_is_refused_without_a_word_of_it(rabbit, monkeypatch):
 
 def test_no_broker_is_no_connection(monkeypatch):
     use({"RABBITMQ_PORT": "1"}, monkeypatch)
-    with pytest.raises(NoConnectionError, match="127.0.0.1:1: Connection refused"):
+    with pytest.raises(NoConnectionError, match=r"127\.0\.0\.1:1: Connection refused"):
         schema.create(HOST)

@@ -155,7 +155,7 @@ def within(timeout: float | None, work: Callable[..., _T], *arguments: Any) -> _
     def run() -> None:
         try:
             results.append(work(*arguments))
-        except BaseException as error:  # noqa: BLE001 - it is raised in the caller's thread
+        except BaseException as error:
             errors.append(error)
 
     thread = threading.Thread(target=run, name="amqp-work", daemon=True)

@@ -149,10 +149,10 @@ def hosts() -> list[str]:
 
 
 def distinct_hosts() -> list[str]:
-    """As ``hosts``, but of several names for one service only the first."""
-    seen: dict[Schema, str] = {}
-    for host in settings.get_amqp_settings():
-        seen.setdefault(schema_of(host)._replace(host=""), host)
+    """As ``hosts``, but without further names of a service that has been named already."""
+    seen: dict[int, str] = {}
+    for host, config in settings.get_amqp_settings().items():
+        seen.setdefault(id(config), host)  # a further name leads to the same dict
     return sorted(seen.values())
 
 

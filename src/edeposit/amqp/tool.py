@@ -1,0 +1,250 @@
+"""The command line of ``edeposit_amqp_tool.py``: set up, look into and try out the services.
+
+The 2015 options keep their names, texts and output. Results go to stdout, everything else to
+stderr; a mistake or a failure is one line there, never a traceback. Functions without an
+underscore are also for scripts.
+
+Exit codes:
+
+    0    done (``--call``: answered; ``--dry-run``: the schema is complete)
+    1    failed, or the time is over (``--call``: the service answered with an exception)
+    2    wrong usage
+    130  interrupted (Ctrl-C)
+    141  the reader of our output went away (``| head``)
+"""
+
+import argparse
+import difflib
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+import pika
+
+from edeposit.amqp import messages, schema
+from edeposit.amqp.blocking import connect, within
+from edeposit.amqp.errors import AMQPError, CallTimeoutError
+from edeposit.amqp.serializers import SerializationError
+from edeposit.amqp.settings import SettingsError
+from edeposit.amqp.toolactions import ACTIONS, ALL, FAILED, OK, complain, note, print_messages
+
+logger = logging.getLogger(__name__)
+
+USAGE, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
+
+_EPILOG = """\
+examples:
+  set up all services, or look first what is missing:
+    %(prog)s --host all --create
+    %(prog)s --host antivirus --create --dry-run
+  is everything running? how long are the queues?
+    %(prog)s --status
+  ask a service:
+    %(prog)s --host antivirus --call 'ScanFile("hello.txt", "aGVsbG8=")'
+    %(prog)s --host antivirus --call request.json --json --timeout 300
+  put a request and print what comes into the output queue within 10 seconds:
+    %(prog)s --host antivirus --put request.json --get --timeout 10
+  what could not be answered or delivered:
+    %(prog)s --host antivirus --parked list
+    %(prog)s --host antivirus --parked retry all
+
+exit codes:
+  0 done   1 failed, time over, or answered with an exception   2 wrong usage
+"""
+
+
+# --- for scripts ----------------------------------------------------------------------------
+
+
+def get_list_of_hosts() -> list[str]:
+    """Names of all services in the settings."""
+    return schema.hosts()
+
+
+def create_blocking_connection(host: str) -> pika.BlockingConnection:
+    """Connect to a service's virtual host; the caller has to close the connection.
+
+    Args:
+        host: one of ``get_list_of_hosts()``.
+
+    Raises:
+        AMQPError: no such host, no broker, no virtual host, no permission.
+    """
+    return connect(host)
+
+
+def create_schema(host: str) -> None:
+    """Declare the schema of a service, and print what was declared.
+
+    Args:
+        host: one of ``get_list_of_hosts()``.
+
+    Raises:
+        CannotCreateError: the virtual host is missing and cannot be created from here.
+        AMQPError: no connection, or no permission.
+    """
+    print(schema.create(host).as_text())
+
+
+def send_message(
+    host: str,
+    data: str | bytes,
+    timeout: float | None = None,
+    properties: pika.BasicProperties | None = None,
+) -> str | None:
+    """Put a request into a service's input queue.
+
+    Args:
+        host: one of ``get_list_of_hosts()``.
+        data: the request in JSON.
+        timeout: seconds; None or negative is no limit.
+        properties: default: those of a request, with a new UUID.
+
+    Returns:
+        The request's UUID, once the broker has confirmed it.
+
+    Raises:
+        CallTimeoutError: not confirmed in time; it may have been sent.
+        AMQPError: no connection, or the broker does not take it.
+    """
+    sent = within(timeout, messages.send, host, data, properties)
+    return (sent.headers or {}).get("UUID")
+
+
+def receive(host: str, timeout: float | None = None) -> None:
+    """Print the messages of a service's output queue as they come, and take them off it.
+
+    Args:
+        host: one of ``get_list_of_hosts()``.
+        timeout: seconds in total; None or negative: for ever.
+
+    Raises:
+        CallTimeoutError: the time is over, whether messages have come or not.
+        AMQPError: no connection, or no queue.
+    """
+    print_messages(messages.receive(host, timeout))
+
+
+# --- the program ----------------------------------------------------------------------------
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program ``edeposit_amqp_tool.py``.
+
+    Args:
+        argv: arguments without the program's name; default ``sys.argv[1:]``.
+
+    Returns:
+        The exit code.
+    """
+    args = _parser().parse_args(argv)
+    _configure_logging(args.verbose)
+    try:
+        code = _run(args)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _give_up_stdout()
+        return BROKEN_PIPE
+    except CallTimeoutError:
+        note("Timeouted!")
+    except (AMQPError, SettingsError, SerializationError) as error:
+        logger.debug("failed", exc_info=True)
+        complain(error)
+    except OSError as error:  # such as a full disk behind stdout
+        _give_up_stdout()
+        note(str(error))
+    return FAILED
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.list:
+        hosts = get_list_of_hosts()
+        print(json.dumps(hosts) if args.json else "\n".join(hosts))
+        return OK
+    wanted = [name for name in ACTIONS if getattr(args, name) not in (None, False)]
+    for name in wanted:
+        if args.host is None and name != "status":
+            raise AMQPError(f"--host is required parameter to --{name}")
+        if args.host == ALL and ACTIONS[name].verb is not None:
+            raise AMQPError(f"Can't {ACTIONS[name].verb} all hosts!")
+    if args.dry_run and (not wanted or set(wanted) - {"create", "purge"}):
+        raise AMQPError("--dry-run goes with --create or --purge only")
+    if args.host not in (None, ALL) and args.host not in get_list_of_hosts():
+        near = difflib.get_close_matches(args.host, get_list_of_hosts(), 1)
+        hint = f"did you mean {near[0]!r}?" if near else "see --list."
+        note(f"Unknown host {args.host!r}: {hint}")
+        return USAGE
+    for name in wanted:
+        code = ACTIONS[name].run(args)
+        if code != OK:
+            return code
+    return OK
+
+
+def _give_up_stdout() -> None:
+    """What is still buffered cannot be written: Python must not try again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _configure_logging(verbose: bool) -> None:
+    """Our warnings are for people; pika's are for developers, and repeat our errors."""
+    logging.basicConfig(format="%(message)s", level=logging.DEBUG if verbose else logging.WARNING)
+    if not verbose:
+        logging.getLogger("pika").setLevel(logging.CRITICAL + 1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="Set up, look into and try out the services of edeposit.amqp at RabbitMQ.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("-l", "--list", action="store_true", help="print the names of all hosts (services)")
+    add("-s", "--host", metavar="NAME", help="which host to work with: one of --list, or 'all'")
+    add(
+        "-c", "--create", action="store_true",
+        help="create virtual host, exchange, queues and bindings, where they are missing",
+    )  # fmt: skip
+    add("-p", "--put", metavar="FILE", help="send a request, JSON from a file or - (stdin)")
+    add(
+        "-g", "--get", action="store_true",
+        help="print the messages of the output queue as they come, and take them off it",
+    )  # fmt: skip
+    add(
+        "-t", "--timeout", metavar="N", type=float,
+        help="seconds for each action, then exit 1; -1: no limit (default: -1, --call: 60)",
+    )  # fmt: skip
+    add(
+        "--call", metavar="FILE|-|EXPRESSION",
+        help="send a request and print its answer; JSON from a file or stdin, or an expression"
+        " such as 'ScanFile(\"a.txt\", \"\")'",
+    )  # fmt: skip
+    add(
+        "--status", action="store_true",
+        help="queues (ready, unacked, consumers, parked) and daemons (on this machine)",
+    )  # fmt: skip
+    add(
+        "--peek", action="store_true",
+        help="as --get, for what is there now, but leave it there (marked as redelivered)",
+    )  # fmt: skip
+    add(
+        "--purge", metavar="QUEUE", nargs="*",
+        help="delete all messages of the given queues (default: input and output); asks first",
+    )  # fmt: skip
+    add(
+        "--parked", metavar=("ACTION", "ID"), nargs="+",
+        help="list, show [ID...], retry ID...|all, drop ID...|all: what could not be answered or"
+        " delivered",
+    )  # fmt: skip
+    add("--dry-run", action="store_true", help="only say what --create or --purge would do")
+    add("--yes", action="store_true", help="do not ask before something is deleted")
+    add("--json", action="store_true", help="output for programs: one line of JSON per item")
+    add("--no-check", action="store_true", help="do not check that a request is JSON")
+    add("-v", "--verbose", action="store_true", help="log what happens, and where errors come from")
+    return parser
