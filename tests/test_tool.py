@@ -198,8 +198,21 @@ def test_help_works_with_a_broken_configuration_and_shows_commands(tool, tmp_pat
 
 
 def test_wrong_usage_is_exit_2(tool):
-    for arguments in (["--nonsense"], ["--timeout", "soon"], ["stray"]):
+    for arguments in (["--nonsense"], ["--timeout", "soon"], ["--timeout", "nan"], ["stray"]):
         assert tool(*arguments).returncode == 2
+
+
+def test_a_setting_that_is_not_known_is_a_warning_beside_the_output(tool, tmp_path):
+    path = tmp_path / "edeposit" / "amqp.json"
+    path.parent.mkdir()
+    path.write_text('{"RABBITMQ_PORTS": "5672"}')
+    path.chmod(0o600)
+    result = tool("--list")
+    assert (result.returncode, result.stdout.decode().split()) == (0, HOSTS)
+    warning = result.stderr.decode()
+    assert warning.count("\n") == 1
+    assert "RABBITMQ_PORTS" in warning
+    assert "RABBITMQ_PORT" in warning
 
 
 # --- create ---------------------------------------------------------------------------------
@@ -425,13 +438,31 @@ def test_put_without_the_schema_is_an_error(tool):
     failed(result, re.compile(r"missing in virtual host .*no exchange 'antivirus'.*\n"))
 
 
+def test_put_of_what_the_broker_finds_too_large(tool, broker, rabbit):
+    set_limit = "application:set_env(rabbit, max_message_size, {})."
+    rabbit.ctl("eval", set_limit.format(1000))
+    try:
+        result = tool("--put", "-", host="antivirus", stdin=json.dumps("x" * 1000))
+    finally:
+        rabbit.ctl("eval", set_limit.format(134217728))
+    failed(result, "message of 1002 bytes is larger than the broker's limit of 1000\n")
+
+
+def test_put_while_the_broker_takes_nothing_ends_with_the_timeout(tool, broker, rabbit):
+    rabbit.ctl("set_vm_memory_high_watermark", "0.0001")
+    try:
+        failed(tool("--put", "-", "-t", "2", host="antivirus", stdin="{}"), "Timeouted!\n")
+    finally:
+        rabbit.ctl("set_vm_memory_high_watermark", "0.4")
+
+
 # --- get ------------------------------------------------------------------------------------
 
 
 def test_get_prints_each_message_takes_it_off_and_ends_with_the_timeout(tool, broker):
     broker.answer('{"a": "ž"}'.encode(), headers={"UUID": "u-1"})
     broker.answer(b"\xff")
-    result = tool("--get", "--timeout", "2", host="antivirus")
+    result = tool("--get", "--timeout", "3", host="antivirus")
     assert (result.returncode, result.stderr) == (1, b"Timeouted!\n")
     lines = result.stdout.decode().split("\n")
     assert lines[1:3] == lines[4:6] == ["-" * 79, ""]
@@ -461,7 +492,7 @@ def test_get_waits_for_messages_to_come(tool, broker):
 def test_get_json_is_a_line_for_a_program(tool, broker):
     broker.answer(b'{"a": [1]}', headers={"UUID": "u-1", "n": 7})
     broker.answer(b"no json")
-    lines = tool("--get", "--json", "-t", "2", host="antivirus").stdout.decode().splitlines()
+    lines = tool("--get", "--json", "-t", "3", host="antivirus").stdout.decode().splitlines()
     first, second = map(json.loads, lines)
     assert first == {
         "exchange": "antivirus",
@@ -535,10 +566,24 @@ def test_what_a_full_disk_did_not_take_stays_in_the_queue(tool, broker):
     wait_for(lambda: broker.count("plone") == 1)
 
 
+def test_get_without_a_standard_output_takes_nothing(tool, broker):
+    broker.answer(b"precious")
+    command = 'exec "$@" >&-'
+    result = subprocess.run(
+        ["sh", "-c", command, "sh", sys.executable, PROGRAM, "--host", "antivirus", "--get"],
+        env=tool.environment,
+        capture_output=True,
+        timeout=20,
+        check=False,
+    )
+    failed(result, "There is no standard output to write to.\n")
+    assert broker.count("plone") == 1
+
+
 def test_create_put_and_get_run_in_this_order(tool, rabbit, vhost):
     # One queue for both directions: what is put is what is got.
     result = tool(
-        "--get", "--put", "-", "--create", "-t", "2",
+        "--get", "--put", "-", "--create", "-t", "3",
         host="antivirus", stdin="[1]", RABBITMQ_ANTIVIRUS_OUTPUT_QUEUE="daemon",
     )  # fmt: skip
     assert result.stderr == b"Timeouted!\n"
@@ -668,6 +713,12 @@ def test_call_with_an_expression_prints_the_answer_as_one(tool, echo):
     assert done(tool("--call", "Echo([1, 'ž'])", host="echo")) == "Echo(value=[1, 'ž'])\n"
     answer = json.loads(done(tool("--call", "Echo([1, 'ž'])", "--json", host="echo")))
     assert answer == {"__nt_name": "Echo", "value": [1, "ž"]}
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "iso8859-2"])
+def test_output_is_utf8_whatever_the_locale(tool, echo, encoding):
+    result = tool("--call", "Echo('ž☃')", host="echo", PYTHONIOENCODING=encoding)
+    assert done(result) == "Echo(value='ž☃')\n"
 
 
 def test_call_with_a_file_or_stdin(tool, echo, tmp_path):

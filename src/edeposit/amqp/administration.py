@@ -28,6 +28,8 @@ from edeposit.amqp.errors import AMQPError
 # rabbitmqctl starts an Erlang machine: a loaded computer needs a while for it (s).
 _CTL_TIMEOUT = 60.0
 _HTTP_TIMEOUT = 10.0
+# A guessed URL may lead into a firewall that answers nothing at all.
+_PROBE_TIMEOUT = 3.0
 _MANAGEMENT_PORT, _MANAGEMENT_TLS_PORT = 15672, 15671
 # Debian's rabbitmqctl passes its arguments through a shell: only what no shell can misread.
 _PLAIN_NAME = re.compile(r"[\w.@:/+=][\w.@:/+=-]*", re.ASCII)
@@ -85,6 +87,7 @@ class Management:
     def __init__(self) -> None:
         configured = settings.RABBITMQ_MANAGEMENT_URL
         self._url = (configured or _derived_url()).rstrip("/")
+        self._timeout = _HTTP_TIMEOUT if configured else _PROBE_TIMEOUT
         if urlsplit(self._url).scheme not in ("http", "https"):
             raise AdministrationError(f"RABBITMQ_MANAGEMENT_URL {configured!r} is not http(s)")
         handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
@@ -135,7 +138,7 @@ class Management:
             "Authorization", "Basic " + base64.b64encode(account.encode()).decode()
         )
         try:
-            with self._opener.open(request, timeout=_HTTP_TIMEOUT) as response:
+            with self._opener.open(request, timeout=self._timeout) as response:
                 text = response.read()
             return json.loads(text) if text else None
         except urllib.error.HTTPError as error:

@@ -125,6 +125,7 @@ def send(
     body = data.encode("utf-8") if isinstance(data, str) else data
     with connected(host) as connection:
         channel = connection.channel()
+        channel.confirm_delivery()
         publish(channel, config["exchange"], config["in_key"], body, properties)
     return properties
 
@@ -136,8 +137,7 @@ def publish(
     body: bytes,
     properties: pika.BasicProperties,
 ) -> None:
-    """Publish one message, mandatory and confirmed; errors as of ``send``."""
-    channel.confirm_delivery()
+    """Publish one message, mandatory, on a channel in confirm mode; errors as of ``send``."""
     try:
         channel.basic_publish(exchange, routing_key, body, properties, mandatory=True)
     except UnroutableError as error:

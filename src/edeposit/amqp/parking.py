@@ -46,7 +46,8 @@ class Parked(NamedTuple):
         """A line with what matters, for lists."""
         target = "?" if self.exchange is None else f"{self.exchange}[{self.routing_key!r}]"
         size = len(self.message.body)
-        return f"{self.id}\t{self.uuid or '-'}\t{target}\t{size} bytes\t{self.reason}"
+        reason = " ".join(self.reason.split())
+        return f"{self.id}\t{self.uuid or '-'}\t{target}\t{size} bytes\t{reason}"
 
     def as_json(self) -> str:
         """One line of JSON, body included."""
@@ -105,6 +106,7 @@ def _take(
     with connected(host) as connection:
         channel = connection.channel()
         sending = connection.channel()  # one of its own: a refusal closes it
+        sending.confirm_delivery()
         for item in _chosen(channel, host, ids):
             use(sending, item)
             channel.basic_ack(item.message.method.delivery_tag)

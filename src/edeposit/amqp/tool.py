@@ -15,8 +15,10 @@ Exit codes:
 
 import argparse
 import difflib
+import io
 import json
 import logging
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -140,6 +142,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     args = _parser().parse_args(argv)
+    if sys.stdout is None:  # closed by the caller: --get would throw messages away
+        note("There is no standard output to write to.")
+        return FAILED
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     _configure_logging(args.verbose)
     try:
         code = _run(args)
@@ -198,6 +206,13 @@ def _configure_logging(verbose: bool) -> None:
         logging.getLogger("pika").setLevel(logging.CRITICAL + 1)
 
 
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if math.isnan(seconds):
+        raise ValueError("not a number")
+    return seconds
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Set up, look into and try out the services of edeposit.amqp at RabbitMQ.",
@@ -217,7 +232,7 @@ def _parser() -> argparse.ArgumentParser:
         help="print the messages of the output queue as they come, and take them off it",
     )  # fmt: skip
     add(
-        "-t", "--timeout", metavar="N", type=float,
+        "-t", "--timeout", metavar="N", type=_seconds,
         help="seconds for each action, then exit 1; -1: no limit (default: -1, --call: 60)",
     )  # fmt: skip
     add(

@@ -153,7 +153,7 @@ def _parked(args: argparse.Namespace) -> int:
 
     def print_each() -> None:
         for item in find(args.host, ids):
-            print(item.as_json() if args.json else show(item), flush=True)
+            print(item.as_json() if args.json else printable(show(item)), flush=True)
 
     within(args.timeout, print_each)
     return OK
@@ -225,7 +225,7 @@ def complain(error: Exception) -> None:
         note("Can't connect to virtuahost!\nMake sure, that virtualhost is created.")
     elif isinstance(error, NoConnectionError):
         note("Can't connect to RabbitMQ!")
-    note(_printable(str(error)))
+    note(printable(str(error)))
     if isinstance(error, CannotCreateError):
         note("Run on the broker's machine, as root, then try again:")
         note("\n".join(f"\t{command}" for command in error.commands))
@@ -233,7 +233,7 @@ def complain(error: Exception) -> None:
         note(f"Create it: edeposit_amqp_tool.py --host {missing.host} --create")
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Texts from elsewhere must not steer the terminal."""
     return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
 
