@@ -59,7 +59,6 @@ class DaemonRunnerWrapper:
         reports_ready: class attribute; True if ``body()`` calls ``ready()`` itself.
         handles_signals: class attribute; True if ``body()`` watches ``signals``. Otherwise SIGTERM
             raises ``SystemExit`` in it.
-        signals: the inbox of recorded signals.
     """
 
     reports_ready = False
@@ -81,7 +80,7 @@ class DaemonRunnerWrapper:
         self._log_target = log_target
         self._log_level = log_level
         self._stop_timeout = stop_timeout
-        self.signals = signals.SignalInbox()
+        self._signals: signals.SignalInbox | None = None
         self._pidfile: PidFile | None = None
         self._ready_pipe: int | None = None
         self._is_ready = False
@@ -104,6 +103,13 @@ class DaemonRunnerWrapper:
     def stop_timeout(self) -> float:
         """Seconds that the work at hand gets at stop."""
         return settings.STOP_TIMEOUT if self._stop_timeout is None else self._stop_timeout
+
+    @property
+    def signals(self) -> signals.SignalInbox:
+        """The inbox of recorded signals; made at first use, in the process that uses it."""
+        if self._signals is None:
+            self._signals = signals.SignalInbox()
+        return self._signals
 
     @property
     def pidfile(self) -> PidFile:
@@ -380,7 +386,6 @@ class DaemonRunnerWrapper:
             context.open()
             self._ready_pipe = writer
             os.set_inheritable(writer, False)
-            self.signals = signals.SignalInbox()  # the context has closed the inherited one
             code = self._run_detached()
         except BaseException as error:
             self._report({"failed": f"{type(error).__name__}: {error}"})
