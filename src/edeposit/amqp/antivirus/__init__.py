@@ -1,0 +1,56 @@
+"""Virus scanning with ClamAV: ``ScanFile`` and ``UpdateDatabase``.
+
+A plain library: usable without a broker. What must stay true: a file that was not fully scanned is
+an error, never clean and never malware, and the client's file name is never used as a path.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from edeposit.amqp.antivirus import antivirus
+from edeposit.amqp.antivirus.exceptions import ScannerUnavailableError
+from edeposit.amqp.antivirus.structures import (
+    DatabaseUpdated,
+    ScanFile,
+    ScanResult,
+    UpdateDatabase,
+)
+
+__all__ = [
+    "DatabaseUpdated", "ScanFile", "ScanResult", "UpdateDatabase", "on_start",
+    "reactToAMQPMessage",
+]  # fmt: skip
+
+logger = logging.getLogger(__name__)
+
+
+def reactToAMQPMessage(message: Any, send_back: Callable[[Any], None]) -> Any:
+    """Serve one request.
+
+    Args:
+        message: ``ScanFile`` or ``UpdateDatabase``; recognised by the name of its class.
+        send_back: not used.
+
+    Returns:
+        ``ScanResult`` or ``DatabaseUpdated``.
+
+    Raises:
+        ValueError: unknown request; not scanned (``exceptions.ScanError``); update failed.
+        AssertionError: not permitted to update the database.
+    """
+    kind = type(message).__name__
+    if kind == "ScanFile":
+        result = antivirus.save_and_scan(message.filename, message.b64_data)
+        return ScanResult(message.filename, result)
+    if kind == "UpdateDatabase":
+        return DatabaseUpdated(antivirus.update_database())
+    raise ValueError(f"Unknown type of request: '{type(message)}'!")
+
+
+def on_start() -> None:
+    """Log which scanner is there; the daemon starts without one, and says so."""
+    try:
+        logger.info("scanner: %s", antivirus.describe_scanner())
+    except ScannerUnavailableError as error:
+        logger.warning("%s: requests will fail until it runs", error)

@@ -1,0 +1,1 @@
+"""The programs of ClamAV: clamd over its socket, clamscan and freshclam as processes."""
