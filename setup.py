@@ -9,7 +9,9 @@ HERE = Path(__file__).parent
 VERSION = re.search(
     r'^__version__ = "(.+)"', (HERE / "src/edeposit/amqp/__init__.py").read_text("utf-8"), re.M
 )[1]
-READ_ME = (HERE / "README.rst").read_text("utf-8") + "\n" + (HERE / "CHANGES.rst").read_text("utf-8")
+READ_ME = (
+    (HERE / "README.rst").read_text("utf-8") + "\n" + (HERE / "CHANGES.rst").read_text("utf-8")
+)
 
 EXTRAS = {
     # ClamAV is spoken to by our own few lines; nothing from PyPI is needed.

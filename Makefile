@@ -1,0 +1,53 @@
+# edeposit.amqp: `make help` lists what there is. Every target sets up what it needs; a second run
+# takes seconds. Needs root or sudo only while Debian packages are missing.
+
+VENV   := .venv
+PYTHON := $(VENV)/bin/python
+STAMP  := $(VENV)/.installed
+
+.PHONY: help setup packages demo test lint types docs units bench clean
+
+help:
+	@echo "make demo   everything in action: broker, scanner, daemons, requests, answers"
+	@echo "make test   lint, types, docs and all tests"
+	@echo "make docs   the documentation, into docs/_build/html"
+	@echo "make bench  the benchmarks (minutes)"
+	@echo "make setup  only what the others need: Debian packages and $(VENV)"
+	@echo "make clean  remove $(VENV) and everything built"
+
+setup: packages $(STAMP)
+
+packages:
+	@scripts/install-packages
+
+$(STAMP): setup.py pyproject.toml
+	@echo "== virtual environment $(VENV)"
+	@test -x $(PYTHON) || python3 -m venv $(VENV)
+	@$(PYTHON) -m pip install -qq --disable-pip-version-check --editable '.[development]'
+	@touch $@
+
+demo: setup
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PYTHON) demo/run.py
+
+test: setup lint types docs
+	@echo "== tests"
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PYTHON) -m pytest -q
+
+lint: setup
+	@echo "== lint"
+	@$(VENV)/bin/ruff check --quiet . && $(VENV)/bin/ruff format --quiet --check .
+
+types: setup
+	@echo "== types"
+	@$(VENV)/bin/mypy --no-error-summary -p edeposit.amqp
+
+docs: setup
+	@echo "== docs"
+	@$(VENV)/bin/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+
+bench: setup
+	@echo "== benchmarks"
+	@for file in bench/bench_*.py; do echo "-- $$file"; $(PYTHON) $$file || exit 1; done
+
+clean:
+	rm -rf $(VENV) docs/_build build src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
