@@ -82,8 +82,8 @@ def run_plain(count, *, confirmed):
     if confirmed:
         channel.confirm_delivery()
         channel.basic_qos(prefetch_count=1)
-    meter, done = Meter(), 0
-    for method, properties, body in channel.consume(QUEUE):
+    meter = Meter()
+    for done, (method, properties, body) in enumerate(channel.consume(QUEUE), 1):
         answer = json.dumps(json.loads(body)).encode()
         reply = pika.BasicProperties(
             content_type="application/json",
@@ -92,7 +92,6 @@ def run_plain(count, *, confirmed):
         )
         channel.basic_publish(EXCHANGE, "result", answer, reply, mandatory=confirmed)
         channel.basic_ack(method.delivery_tag)
-        done += 1
         if done == count // 10:
             meter.sample("10 %")
         if done == count:

@@ -129,7 +129,8 @@ def test_a_class_name_must_be_a_string(name):
 
 
 @pytest.mark.parametrize(
-    "body", ["", "{", "nul", "NaN", "Infinity", "'x'", "[1,]", b"\xff", '"\ud800"', '"\\ud800"', "1 2"]
+    "body",
+    ["", "{", "nul", "NaN", "Infinity", "'x'", "[1,]", b"\xff", '"\ud800"', '"\\ud800"', "1 2"],
 )
 def test_what_is_not_json_is_refused(body):
     with pytest.raises(s.NotJSONError):

@@ -84,7 +84,7 @@ def test_a_named_file_comes_first_and_must_exist(config, monkeypatch, tmp_path):
     settings.reload()
     assert settings.RABBITMQ_HOST == "named"
     monkeypatch.setenv("EDEPOSIT_AMQP_CONFIG", str(tmp_path / "missing.json"))
-    with pytest.raises(SettingsError, match="missing.json"):
+    with pytest.raises(SettingsError, match=r"missing\.json"):
         settings.reload()
 
 

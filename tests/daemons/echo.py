@@ -1,7 +1,7 @@
 """The daemon that the integration tests run: does what the message says.
 
-Environment: ECHO_VHOST, ECHO_QUEUE, ECHO_KEY, ECHO_NAME, ECHO_CONCURRENCY, ECHO_PREFETCH, ECHO_RUNS (a
-file that gets a line for each run of the handler), and the settings of edeposit.amqp.
+Environment: ECHO_VHOST, ECHO_QUEUE, ECHO_KEY, ECHO_NAME, ECHO_CONCURRENCY, ECHO_PREFETCH, ECHO_RUNS
+(a file that gets a line for each run of the handler), and the settings of edeposit.amqp.
 """
 
 import os

@@ -147,11 +147,11 @@ class Service:
                 return True
 
     def nothing_left(self):
-        """Every delivery was acked: the input queue is empty, without a daemon holding any."""
-        wait_for(lambda: self.unacked() == 0, what="unacked requests left")
+        """Every delivery was acked: the queue is empty, and no daemon holds any of it."""
+        wait_for(lambda: not self.has_messages(), what="requests are left")
         return True
 
-    def unacked(self):
+    def has_messages(self):
         rows = self.rabbit.ctl(
             "-q", "list_queues", "-p", self.vhost, "name", "messages", "--no-table-headers"
         )
@@ -186,15 +186,14 @@ class EchoDaemon:
         self.process = None
 
     def start(self, ready=True):
-        self.log_file = open(self.log_path, "ab")
-        self.process = subprocess.Popen(
-            [sys.executable, str(ECHO), "run"],
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=self.log_file,
-            stderr=self.log_file,
-        )
-        self.log_file.close()
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, str(ECHO), "run"],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
         if ready:
             before = self.process
             wait_for(

@@ -322,6 +322,9 @@ def test_headers_of_any_kind_do_not_stop_the_daemon(service, daemon):
 
 
 def test_old_clients_escapes_and_utf8_are_both_read(service, daemon):
-    for body in ('{"__nt_name": "Echo", "value": "\\u0159"}', '{"value": "ř", "__nt_name": "Echo"}'):
+    for body in (
+        '{"__nt_name": "Echo", "value": "\\u0159"}',
+        '{"value": "ř", "__nt_name": "Echo"}',
+    ):
         number = service.send(body.encode("utf-8"))
         assert service.answer() == (number, {"__nt_name": "Echo", "value": "ř"})

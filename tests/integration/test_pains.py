@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pika
 import pytest
@@ -151,7 +152,7 @@ def test_p7_an_unroutable_reply_waits_where_there_is_no_parking_queue(service, d
 
 
 def cpu_seconds(pid):
-    fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
@@ -333,7 +334,11 @@ def test_p26_four_tls_mistakes_four_messages(tmp_path):
         for name, environment in {
             "expired": {**tls, "RABBITMQ_PORT": str(node.tls_ports["expired"])},
             "wrong host": {**tls, "RABBITMQ_PORT": str(node.tls_ports["wrong-host"])},
-            "unknown CA": {**tls, "RABBITMQ_PORT": str(node.tls_ports["good"]), "RABBITMQ_SSL_CA": ""},
+            "unknown CA": {
+                **tls,
+                "RABBITMQ_PORT": str(node.tls_ports["good"]),
+                "RABBITMQ_SSL_CA": "",
+            },
             "plain port": {**tls, "RABBITMQ_PORT": str(node.port)},
         }.items():
             code, error, _ = start_and_fail(node, "p26", tmp_path, **environment)
@@ -385,5 +390,5 @@ def test_first_connection_needs_a_reachable_broker(monkeypatch, rabbit, vhost, t
         from edeposit.amqp import settings
 
         settings.reload()
-        with pytest.raises(AMQPError, match="RabbitMQ at 127.0.0.1"):
+        with pytest.raises(AMQPError, match=r"RabbitMQ at 127\.0\.0\.1"):
             AMQPClient("antivirus", glob={}).connect()

@@ -141,9 +141,7 @@ class Configuration:
 
     def describe(self) -> list[tuple[str, str, Any, str]]:
         """Rows of name, type, default and text, for documentation."""
-        return [
-            (s.name, type(s.default).__name__, s.default, s.text) for s in self._table.values()
-        ]
+        return [(s.name, type(s.default).__name__, s.default, s.text) for s in self._table.values()]
 
     def find_file(self) -> Path | None:
         """The configuration file that counts, None if there is none.
@@ -189,9 +187,7 @@ class Configuration:
             )
         return self._checked(data, str(path), problems)
 
-    def _checked(
-        self, data: Mapping[str, Any], where: str, problems: list[str]
-    ) -> dict[str, Any]:
+    def _checked(self, data: Mapping[str, Any], where: str, problems: list[str]) -> dict[str, Any]:
         values = {}
         for name, value in data.items():
             setting = self._table.get(name)

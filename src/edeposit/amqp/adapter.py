@@ -63,6 +63,7 @@ class AdapterConnection(pika.SelectConnection):
     _watched: int = 0
     _events: ChannelEvents | None = None
     _content: Any = None
+    _frame_buffer: bytes
 
     def watch(self, channel_number: int, events: ChannelEvents) -> None:
         """Report this channel's deliveries, returns and confirms to ``events``."""

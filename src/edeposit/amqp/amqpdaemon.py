@@ -290,9 +290,7 @@ class AMQPDaemon(PikaDaemon):
         if request.reply_to or "." in str(method_frame.routing_key):
             self._answer(request, body, properties)
             return True
-        fallback = self._outgoing(
-            self.output_exchange, request.routing_key, body, properties, None
-        )
+        fallback = self._outgoing(self.output_exchange, request.routing_key, body, properties, None)
         self._running_link().post(self._park, (self._current.delivery, NO_UUID, fallback))
         return False
 

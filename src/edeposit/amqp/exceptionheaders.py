@@ -74,7 +74,12 @@ def fit(properties: BasicProperties, frame_max: int) -> None:
     """
     headers: dict[str, Any] = properties.headers
     share = frame_max // 4
-    for name, least in (("traceback", share), ("exception", share), ("traceback", 0), ("exception", 0)):
+    for name, least in (
+        ("traceback", share),
+        ("exception", share),
+        ("traceback", 0),
+        ("exception", 0),
+    ):
         excess = frames.header_frame_size(properties) - frame_max
         if excess <= 0:
             return

@@ -109,9 +109,7 @@ def explain(error: BaseException, parameters: pika.ConnectionParameters) -> Fail
 def _explain_tls(error: ssl.SSLError, where: str) -> Failure:
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = error.verify_message.rstrip(".")
-        return Failure(
-            "certificate", f"the certificate of {where} is not accepted: {reason}", True
-        )
+        return Failure("certificate", f"the certificate of {where} is not accepted: {reason}", True)
     reason = getattr(error, "reason", None) or ""
     if isinstance(error, ssl.SSLEOFError) or "WRONG_VERSION" in reason:
         return Failure("not-tls", f"{where} does not speak TLS: is it the plain port?", True)
@@ -127,7 +125,9 @@ def _explain_close(
     if error.reply_code == 403:
         return Failure("access-refused", f"RabbitMQ at {where} refuses user {user!r}: {text}", True)
     if error.reply_code == 320:
-        return Failure("broker-stopped", f"RabbitMQ at {where} closed the connection: {text}", False)
+        return Failure(
+            "broker-stopped", f"RabbitMQ at {where} closed the connection: {text}", False
+        )
     return Failure(
         f"amqp-{error.reply_code}", f"RabbitMQ at {where} closed the connection: {text}", False
     )

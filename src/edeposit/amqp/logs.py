@@ -99,9 +99,7 @@ def configure(target: str, level: str, name: str, *, redirect: bool) -> None:
     if redirect:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(
-                    encoding="utf-8", errors="backslashreplace", line_buffering=True
-                )
+                stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
         faulthandler.enable(2)
 
 

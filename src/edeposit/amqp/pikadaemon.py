@@ -200,9 +200,7 @@ class PikaDaemon(DaemonRunnerWrapper):
         self, message: str | bytes, UUID: str | None, routing_key: str | None = None
     ) -> None:
         """Publish to the output exchange, by default with the output key. See ``sendMessage``."""
-        self.sendMessage(
-            self.output_exchange, routing_key or self.output_key, message, UUID=UUID
-        )
+        self.sendMessage(self.output_exchange, routing_key or self.output_key, message, UUID=UUID)
 
     def publish(
         self,

@@ -81,10 +81,11 @@ def class_table(name: str) -> dict[str, type]:
     """
     package = load(name)
     modules = [package]
-    for submodule in _CLASS_MODULES:
-        qualified = f"{package.__name__}.{submodule}"
-        if importlib.util.find_spec(qualified) is not None:
-            modules.append(importlib.import_module(qualified))
+    if hasattr(package, "__path__"):  # a single module has no submodules
+        for submodule in _CLASS_MODULES:
+            qualified = f"{package.__name__}.{submodule}"
+            if importlib.util.find_spec(qualified) is not None:
+                modules.append(importlib.import_module(qualified))
     return {
         attribute: value
         for module in modules

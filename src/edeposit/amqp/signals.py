@@ -64,9 +64,7 @@ class SignalInbox:
         """
         if threading.current_thread() is not threading.main_thread():
             return
-        self._wakeup_before = signal.set_wakeup_fd(
-            self._writer.fileno(), warn_on_full_buffer=False
-        )
+        self._wakeup_before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         for number in ALL_SIGNALS:
             handler = self._raise if stop_raises and number in STOP_SIGNALS else self._record
             self._before[number] = signal.signal(number, handler)

@@ -220,6 +220,7 @@ class RabbitNode:
             "LC_ALL": "C.UTF-8",
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_EPMD_ADDRESS": self.host,
+            "ERL_CRASH_DUMP": f"{directory}/erl_crash.dump",
             "RABBITMQ_NODENAME": self._name,
             "RABBITMQ_CONFIG_FILE": f"{directory}/rabbitmq.conf",
             "RABBITMQ_ADVANCED_CONFIG_FILE": f"{directory}/advanced.config",

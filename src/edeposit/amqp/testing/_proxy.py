@@ -25,9 +25,7 @@ class Proxy:
         port: where the proxy listens, on 127.0.0.1.
     """
 
-    def __init__(
-        self, host: str, port: int, certificate: tuple[Path, Path] | None = None
-    ) -> None:
+    def __init__(self, host: str, port: int, certificate: tuple[Path, Path] | None = None) -> None:
         self._target = (host, port)
         self._context: ssl.SSLContext | None = None
         if certificate is not None:
