@@ -113,9 +113,9 @@ def run_ours(count, prefetch):
 
         def on_batch_end(self):
             super().on_batch_end()
-            if self._handled >= count // 10 and "10 %" not in self.meter.rss:
+            if self._ledger.handled >= count // 10 and "10 %" not in self.meter.rss:
                 self.meter.sample("10 %")
-            if self._handled >= count and not self._draining:
+            if self._ledger.handled >= count and not self._ledger.draining:
                 self.drain()
 
     daemon = Bench(

@@ -277,7 +277,7 @@ class AMQPDaemon(PikaDaemon):
             outgoing.routing_key,
             exceptionheaders.body_of(text),
             self._exception_properties(request, error, text, None),
-            self._on_published,
+            self._ledger.on_published,
         )
 
     def _no_uuid(self, request: _Request, method_frame: Basic.Deliver, body: bytes) -> bool:
@@ -291,7 +291,7 @@ class AMQPDaemon(PikaDaemon):
             self._answer(request, body, properties)
             return True
         fallback = self._outgoing(self.output_exchange, request.routing_key, body, properties, None)
-        self._running_link().post(self._park, (self._current.delivery, NO_UUID, fallback))
+        self.park(NO_UUID, fallback)
         return False
 
 

@@ -65,6 +65,16 @@ class Parked(Outgoing):
     original: Outgoing | None
     fallback: Outgoing | None
 
+    def strip(self) -> bool:
+        """Keep only the headers that say why it is parked; False if that is so already.
+
+        The original's own headers may fill the frame by themselves.
+        """
+        headers = self.properties.headers
+        kept = {name: headers[name] for name in (REASON_HEADER, EXCHANGE_HEADER, KEY_HEADER)}
+        self.properties.headers = kept
+        return len(kept) < len(headers)
+
 
 def park_reply(reply: Outgoing, queue: str, error: PublishError, done: Any) -> Parked:
     """Copy an undeliverable reply for ``<queue>.undeliverable``."""

@@ -27,27 +27,21 @@ from pika.channel import Channel
 from pika.spec import Basic, BasicProperties
 
 from edeposit.amqp import settings
-from edeposit.amqp.acks import AckMerger
 from edeposit.amqp.connection import Backoff, BrokerConnection
 from edeposit.amqp.daemonwrapper import DaemonRunnerWrapper
-from edeposit.amqp.deliveries import Delivery, Parked, park_reply, park_request
+from edeposit.amqp.deliveries import Delivery
 from edeposit.amqp.errors import (
     ClosedError,
-    ConnectionLostError,
     MessageTooLargeError,
     PublishError,
     StartError,
-    UnencodableError,
 )
 from edeposit.amqp.failures import Failure
+from edeposit.amqp.ledger import Ledger
 from edeposit.amqp.publisher import Outgoing
 from edeposit.amqp.signals import RELOAD_SIGNALS, STOP_SIGNALS
 
 logger = logging.getLogger(__name__)
-
-# A finished job whose copy never comes back (another daemon got it) is forgotten after this (s).
-_DETACHED_FOR = 600.0
-_DETACHED_MOST = 1000
 
 
 class PikaDaemon(DaemonRunnerWrapper):
@@ -67,6 +61,8 @@ class PikaDaemon(DaemonRunnerWrapper):
 
     reports_ready = True
     handles_signals = True
+
+    _ledger: Ledger  # from body() on
 
     def __init__(
         self,
@@ -91,19 +87,14 @@ class PikaDaemon(DaemonRunnerWrapper):
         self.prefetch = prefetch
         self._link: BrokerConnection | None = None
         self._io_thread: threading.Thread | None = None
-        self._jobs: queue_module.SimpleQueue[Delivery | None] = queue_module.SimpleQueue()
-        self._acks = AckMerger()
-        self._live: dict[int, Delivery] = {}
-        self._detached: dict[Any, tuple[float, Delivery]] = {}
-        self._moved: dict[int, Delivery] = {}
-        self._waiting: dict[Outgoing, Backoff] = {}
+        self._jobs: queue_module.SimpleQueue[Delivery] = queue_module.SimpleQueue()
         self._current = threading.local()
         self._consumer_tag: str | None = None
         self._was_ready = False
         self._start_deadline = 0.0
         self._start_failure: Failure | None = None
-        self._draining = False
-        self._handled = 0
+        self._state = ""
+        self._handled_told = 0
         self._resubscribing = Backoff()
         self._threads: list[threading.Thread] = []
 
@@ -167,7 +158,7 @@ class PikaDaemon(DaemonRunnerWrapper):
             ack_delivery_tag: ``method_frame.delivery_tag`` of the message. A tag from before a
                 reconnect is recognised and ignored: the broker sends that message again.
         """
-        self._running_link().post(self._finish_serial, ack_delivery_tag)
+        self._running_link().post(self._ledger.finish_handle, ack_delivery_tag)
 
     def sendMessage(
         self,
@@ -201,6 +192,19 @@ class PikaDaemon(DaemonRunnerWrapper):
     ) -> None:
         """Publish to the output exchange, by default with the output key. See ``sendMessage``."""
         self.sendMessage(self.output_exchange, routing_key or self.output_key, message, UUID=UUID)
+
+    def park(self, reason: str, fallback: Outgoing | None = None) -> None:
+        """Put the message being handled aside in ``<queue>.undeliverable``, and ack it.
+
+        Only inside a handler, which then must not return True.
+
+        Args:
+            reason: goes into the parked copy's header ``x-edeposit-reason``, and the log.
+            fallback: what to publish if there is no such queue; without it the message is given
+                back to its queue after a pause.
+        """
+        what = (self._current.delivery, reason, fallback)
+        self._running_link().post(self._ledger.park, what)
 
     def publish(
         self,
@@ -241,17 +245,17 @@ class PikaDaemon(DaemonRunnerWrapper):
             properties = copy.copy(properties)
             properties.headers = {**(properties.headers or {}), "UUID": uuid}
         body = message.encode("utf-8") if isinstance(message, str) else message
-        limit = self._link.max_message_size if self._link is not None else 0
+        limit = self._running_link().max_message_size
         if limit and len(body) > limit:
             raise MessageTooLargeError(len(body), limit)
         owner = getattr(self._current, "delivery", None)
-        return Outgoing(exchange, routing_key, body, properties, self._on_published, owner)
+        return Outgoing(exchange, routing_key, body, properties, self._ledger.on_published, owner)
 
     def _send(self, outgoing: Outgoing) -> None:
         link = self._running_link()
         if not link.clear_to_send.is_set() and threading.current_thread() is not self._io_thread:
             link.clear_to_send.wait()
-        link.post(self._publish, outgoing)
+        link.post(self._ledger.publish, outgoing)
 
     def _running_link(self) -> BrokerConnection:
         if self._link is None:
@@ -261,30 +265,28 @@ class PikaDaemon(DaemonRunnerWrapper):
     # --- handler threads --------------------------------------------------------------------
 
     def _work(self) -> None:
-        link = self._running_link()
+        link, ledger = self._running_link(), self._ledger
         while True:
             delivery = self._jobs.get()
-            if delivery is None:
-                return
             if not link.clear_to_send.is_set():
                 link.clear_to_send.wait()
             if delivery.dead:
                 continue
-            if self._draining:
-                link.post(self._give_back, delivery)
+            if ledger.draining:
+                link.post(ledger.give_back, delivery)
                 continue
             delivery.begun = True
             self._current.delivery = delivery
             try:
                 if self.onMessageReceived(delivery.method, delivery.properties, delivery.body):
-                    link.post(self._finish, delivery)
+                    link.post(ledger.finish, delivery)
             except BaseException as error:
-                logger.exception("handler failed for delivery %d", delivery.serial)
-                link.post(self._park, (delivery, f"{type(error).__name__} in the handler", None))
+                logger.exception("handler failed for delivery %d", delivery.handle)
+                self.park(f"{type(error).__name__} in the handler")
             finally:
                 self._current.delivery = None
 
-    # --- messages, on the I/O thread --------------------------------------------------------
+    # --- the connection, on the I/O thread --------------------------------------------------
 
     def on_deliver(
         self,
@@ -294,163 +296,19 @@ class PikaDaemon(DaemonRunnerWrapper):
         error: Exception | None,
     ) -> None:
         """A message has come (engine)."""
-        serial = self._acks.delivered(method.delivery_tag)
-        method.delivery_tag = serial
-        delivery = Delivery(serial, method, properties, body)
-        self._live[serial] = delivery
         if error is not None:
-            logger.warning("delivery %d: properties cannot be decoded: %r", serial, error)
-        if self._draining:
-            self._give_back(delivery)
-        elif not (method.redelivered and self._detached and self._take_over(delivery)):
+            logger.warning("properties of a message cannot be decoded: %r", error)
+        delivery = self._ledger.accept(method, properties, body)
+        if delivery is None:
+            return
+        if self._ledger.draining:
+            self._ledger.give_back(delivery)
+        else:
             self._jobs.put(delivery)
-
-    def _take_over(self, copy_: Delivery) -> bool:
-        """Hand the broker's copy to the job that already runs, or has run, for it."""
-        key = self.jobKey(copy_.properties)
-        if key is None or key not in self._detached:
-            return False
-        delivery = self._detached[key][1]
-        if delivery.body != copy_.body:
-            return False
-        del self._detached[key]
-        logger.info("redelivered message %s takes over its running job", key)
-        delivery.serial = copy_.serial
-        delivery.detached = False
-        self._live[copy_.serial] = delivery
-        for outgoing in list(delivery.open):
-            self._running_link().publish(outgoing)
-        self._finish_if_done(delivery)
-        return True
-
-    def _publish(self, outgoing: Outgoing) -> None:
-        delivery = outgoing.owner
-        if delivery is not None:
-            if delivery.dead:
-                logger.info("a reply is dropped: its request was taken back by the broker")
-                return
-            delivery.open[outgoing] = None
-            if delivery.detached:
-                return
-        self._running_link().publish(outgoing)
-
-    def _on_published(self, outgoing: Outgoing, error: PublishError | None) -> None:
-        delivery = outgoing.owner
-        if delivery is None:
-            if error is not None:
-                logger.error("message %s is lost: %s", outgoing.properties.message_id, error)
-        elif error is None:
-            delivery.open.pop(outgoing, None)
-            if self._waiting:
-                self._waiting.pop(outgoing, None)
-            self._finish_if_done(delivery)
-        elif not delivery.detached and not delivery.dead:
-            self._undeliverable(outgoing, delivery, error)
-
-    def _finish_serial(self, serial: int) -> None:
-        delivery = self._live.get(serial) or self._moved.get(serial)
-        if delivery is None:
-            logger.info("ack of delivery %d comes too late, the broker sends it again", serial)
-        else:
-            self._finish(delivery)
-
-    def _finish(self, delivery: Delivery) -> None:
-        delivery.finished = True
-        self._finish_if_done(delivery)
-
-    def _finish_if_done(self, delivery: Delivery) -> None:
-        if not delivery.finished or delivery.open or delivery.detached:
-            return
-        if self._live.pop(delivery.serial, None) is not None:
-            self._acks.settle(delivery.serial)
-            self._handled += 1
-            self._moved.pop(delivery.handle, None)
-
-    def _give_back(self, delivery: Delivery) -> None:
-        """Return a message to its queue at once."""
-        delivery.dead = True
-        link = self._link
-        if self._live.pop(delivery.serial, None) is None or link is None or link.channel is None:
-            return
-        for outgoing in delivery.open:
-            self._waiting.pop(outgoing, None)
-        number = link.channel.channel_number
-        link.write([self._acks.give_back(number, delivery.serial)])
-
-    # --- what cannot be delivered -----------------------------------------------------------
-
-    def _undeliverable(self, outgoing: Outgoing, delivery: Delivery, error: PublishError) -> None:
-        """Replace, park, or try again later; never drop."""
-        delivery.open.pop(outgoing, None)
-        if isinstance(outgoing, Parked):
-            self._parking_failed(outgoing, delivery, error)
-            return
-        logger.error(
-            "undeliverable: message %s (UUID %s): %s", outgoing.properties.message_id,
-            (outgoing.properties.headers or {}).get("UUID"), error,
-        )  # fmt: skip
-        if isinstance(error, (MessageTooLargeError, UnencodableError)):
-            replacement = self.replaceUndeliverable(outgoing, error)
-            if replacement is not None:
-                replacement.owner = delivery
-                self._publish(replacement)
-                return
-        self._publish(park_reply(outgoing, self.queue, error, self._on_published))
-
-    def _park(self, what: tuple[Delivery, str, Outgoing | None]) -> None:
-        """Put a request aside that cannot be answered."""
-        delivery, reason, fallback = what
-        logger.error("delivery %d is parked: %s", delivery.serial, reason)
-        delivery.finished = True
-        self._publish(park_request(delivery, self.queue, reason, self._on_published, fallback))
-
-    def _parking_failed(self, parked: Parked, delivery: Delivery, error: PublishError) -> None:
-        if isinstance(error, UnencodableError) and len(parked.properties.headers or {}) > 3:
-            # The original's headers fill the frame already: keep the body, and why.
-            parked.properties.headers = {
-                key: value
-                for key, value in parked.properties.headers.items()
-                if key.startswith("x-edeposit-")
-            }
-            self._publish(parked)
-            return
-        fallback = parked.fallback
-        if fallback is not None:
-            logger.warning("no parking queue (%s): using the fallback", error)
-            parked.fallback = None
-            self._publish(fallback)
-        elif parked.original is None:
-            self._later(parked, delivery, lambda: self._give_back(delivery))
-        elif parked.original.exchange == "" and not isinstance(error, MessageTooLargeError):
-            # reply_to named a queue that is gone, and so is whoever waited at it.
-            logger.error("reply %s is dropped: its requester is gone and %s does not exist",
-                         parked.original.properties.message_id, parked.routing_key)  # fmt: skip
-            self._finish_if_done(delivery)
-        else:
-            original = parked.original
-            self._later(original, delivery, lambda: self._publish(original))
-
-    def _later(self, outgoing: Outgoing, delivery: Delivery, action: Any) -> None:
-        """Keep the request, unacked, and try again after a growing pause."""
-        delivery.open[outgoing] = None
-        backoff = self._waiting.setdefault(outgoing, Backoff(first=1.0, cap=60.0))
-
-        def again() -> None:
-            if outgoing in self._waiting and not delivery.dead and not delivery.detached:
-                action()
-                link = self._running_link()
-                link.flush()
-
-        if self._draining:
-            self._give_back(delivery)
-        else:
-            self._running_link().ioloop.call_later(backoff.next(), again)
-
-    # --- the connection, on the I/O thread --------------------------------------------------
 
     def on_channel(self, channel: Channel) -> None:
         """A fresh channel (engine): check the schema, then consume."""
-        if self._draining:
+        if self._ledger.draining:
             self._abandon("the connection was lost while draining")
         elif self.output_exchange:
             channel.exchange_declare(
@@ -500,7 +358,7 @@ class PikaDaemon(DaemonRunnerWrapper):
         channel = link.channel
 
         def probed(exists: bool) -> None:
-            if link.channel is not channel or channel is None or self._draining:
+            if link.channel is not channel or channel is None or self._ledger.draining:
                 return
             if exists:
                 self._consume(channel)
@@ -513,40 +371,13 @@ class PikaDaemon(DaemonRunnerWrapper):
         )
 
     def on_down(self, failure: Failure, unconfirmed: list[Outgoing]) -> None:
-        """The channel is gone (engine): detach what runs, forget the rest."""
-        now = time.monotonic()
+        """The channel is gone (engine)."""
         self._consumer_tag = None
-        self._acks.reset()
-        for delivery in self._live.values():
-            key = self.jobKey(delivery.properties) if delivery.begun else None
-            if key is None or len(self._detached) >= _DETACHED_MOST:
-                delivery.dead = True
-            else:
-                delivery.detached = True
-                self._detached[key] = (now, delivery)
-                self._moved[delivery.handle] = delivery
-        self._live.clear()
-        self._waiting.clear()
-        limit = self._running_link().max_message_size
-        for outgoing in unconfirmed:
-            if outgoing.owner is None:
-                outgoing.done(outgoing, ConnectionLostError(failure.text))
-            elif failure.code == "too-large" and len(outgoing.body) > limit:
-                self._replace_too_large(outgoing, limit)
-
-    def _replace_too_large(self, outgoing: Outgoing, limit: int) -> None:
-        delivery = outgoing.owner
-        replacement = self.replaceUndeliverable(
-            outgoing, MessageTooLargeError(len(outgoing.body), limit)
-        )
-        if replacement is not None and delivery.detached:
-            replacement.owner = delivery
-            delivery.open.pop(outgoing, None)
-            delivery.open[replacement] = None
+        self._ledger.channel_lost(failure, unconfirmed)
 
     def on_retry(self, failure: Failure, delay: float) -> bool:
         """There will be another attempt (engine); False gives up."""
-        if self._draining:
+        if self._ledger.draining:
             self._abandon(failure.text)
             return False
         if not self._was_ready and time.monotonic() + delay > self._start_deadline:
@@ -563,27 +394,22 @@ class PikaDaemon(DaemonRunnerWrapper):
             logger.warning("the broker is blocked (memory or disk alarm): no new work is begun")
         else:
             logger.info("the broker takes messages again")
-        if not self._draining:
+        if not self._ledger.draining:
             self._set_state("blocked" if blocked else "consuming")
 
     def on_batch_end(self) -> None:
         """A batch of frames or results is done (engine): write the acks."""
-        link = self._running_link()
-        if self._acks.waiting and link.channel is not None:
-            link.write(self._acks.take(link.channel.channel_number))
-        if self._draining:
+        self._ledger.write_acks()
+        if self._ledger.draining:
             self._check_drained()
 
     def on_tick(self) -> None:
         """Once a second (engine)."""
         if all(thread.is_alive() for thread in self._threads):
             self.notify_watchdog()
-        now = time.monotonic()
-        for key, (since, delivery) in list(self._detached.items()):
-            if delivery.finished and now - since > _DETACHED_FOR:
-                delivery.dead = True
-                del self._detached[key]
-                self._moved.pop(delivery.handle, None)
+        self._ledger.expire()
+        if self._ledger.handled != self._handled_told and self._state:
+            self._set_state(self._state)
 
     # --- start and stop ---------------------------------------------------------------------
 
@@ -601,6 +427,7 @@ class PikaDaemon(DaemonRunnerWrapper):
             confirm_timeout=settings.RABBITMQ_CONFIRM_TIMEOUT,
             max_message_size=settings.RABBITMQ_MAX_MESSAGE_SIZE,
         )
+        self._ledger = Ledger(link, self.queue, self.jobKey, self.replaceUndeliverable)
         link.ioloop.add_handler(self.signals.fileno(), self._on_signal, IOLoop.READ)
         self._set_state("connecting")
         self.onStart()
@@ -622,23 +449,21 @@ class PikaDaemon(DaemonRunnerWrapper):
 
     def drain(self) -> None:
         """Stop consuming, finish what is being handled, leave; called again: leave at once."""
-        link = self._running_link()
-        if self._draining:
+        link, ledger = self._running_link(), self._ledger
+        if ledger.draining:
             self._abandon("second signal")
             return
-        self._draining = True
-        logger.info("draining: %d requests at hand", len(self._live))
+        logger.info("draining: %d requests at hand", ledger.unfinished)
         self._set_state("draining")
         link.open_gate()
         if link.channel is not None and link.channel.is_open and self._consumer_tag:
             link.channel.basic_cancel(self._consumer_tag)
+        ledger.drain()
         try:
             while True:
-                self._give_back(self._jobs.get_nowait())
+                ledger.give_back(self._jobs.get_nowait())
         except queue_module.Empty:
             pass
-        for outgoing in list(self._waiting):
-            self._give_back(outgoing.owner)
         link.flush()
         link.ioloop.call_later(
             self.stop_timeout, lambda: self._abandon(f"stop_timeout ({self.stop_timeout:g} s)")
@@ -646,28 +471,29 @@ class PikaDaemon(DaemonRunnerWrapper):
         self._check_drained()
 
     def _check_drained(self) -> None:
-        link = self._running_link()
-        if not self._live and not len(link.publisher):
-            self._leave("drained")
+        if not self._ledger.live and not len(self._running_link().publisher):
+            self._leave()
 
     def _abandon(self, why: str) -> None:
-        if self._live or self._detached:
-            logger.warning(
-                "leaving with %d requests unfinished, they go back to the queue: %s",
-                len(self._live) + len(self._detached), why,
-            )  # fmt: skip
-            self._set_state("aborted", reason=why)
-            self._running_link().stop()
-        else:
-            self._leave("drained")
+        unfinished = self._ledger.unfinished
+        if not unfinished:
+            self._leave()
+            return
+        logger.warning(
+            "leaving with %d requests unfinished, they go back to the queue: %s", unfinished, why
+        )
+        self._set_state("aborted", reason=why)
+        self._running_link().stop()
 
-    def _leave(self, state: str) -> None:
+    def _leave(self) -> None:
         if self._running_link().close():
-            logger.info("%s: %d requests handled", state, self._handled)
-            self._set_state(state)
+            logger.info("drained: %d requests handled", self._ledger.handled)
+            self._set_state("drained")
 
     def _set_state(self, state: str, **details: Any) -> None:
-        self.set_state(state, queue=self.queue, handled=self._handled, **details)
+        self._state = state
+        self._handled_told = self._ledger.handled
+        self.set_state(state, queue=self.queue, handled=self._handled_told, **details)
 
     def onExit(self) -> None:
         """Leave the broker; overriders call this one too."""
