@@ -92,7 +92,9 @@ class DaemonRunnerWrapper:
     @property
     def directory(self) -> Path:
         """Where pid and status file are."""
-        return private_directory(settings.PID_DIR if self._pid_dir is None else self._pid_dir)
+        return private_directory(
+            _lenient("PID_DIR", "") if self._pid_dir is None else self._pid_dir
+        )
 
     @property
     def pidfile_path(self) -> str:
@@ -102,7 +104,7 @@ class DaemonRunnerWrapper:
     @property
     def stop_timeout(self) -> float:
         """Seconds that the work at hand gets at stop."""
-        return settings.STOP_TIMEOUT if self._stop_timeout is None else self._stop_timeout
+        return _lenient("STOP_TIMEOUT", 30.0) if self._stop_timeout is None else self._stop_timeout
 
     @property
     def signals(self) -> signals.SignalInbox:
@@ -298,7 +300,12 @@ class DaemonRunnerWrapper:
         return code
 
     def reload(self) -> int:
-        """Have the running daemon reopen its logs and read its settings again (SIGHUP)."""
+        """Have the running daemon reopen its logs and read its settings again (SIGHUP).
+
+        Raises:
+            SettingsError: the settings are wrong; the daemon is left alone.
+        """
+        settings.reload()
         pid = self._running_pid()
         if pid is None:
             return self._complain("not running, nothing to reload", EXIT_NOT_RUNNING)
@@ -490,6 +497,15 @@ class DaemonRunnerWrapper:
         except (OSError, ValueError):
             return {}
         return status if isinstance(status, dict) and status.get("pid") == pid else {}
+
+
+def _lenient(name: str, default: Any) -> Any:
+    """A setting that stop and status need: a broken configuration must not keep them off."""
+    try:
+        return getattr(settings, name)
+    except settings.SettingsError as error:
+        logger.warning("%s; %s is taken to be the default", error, name)
+        return type(default)(os.environ.get(name) or default)
 
 
 def _descendants(pid: int) -> list[int]:

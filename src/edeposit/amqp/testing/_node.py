@@ -11,14 +11,13 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import pika
 
 from edeposit.amqp.testing import _process
 from edeposit.amqp.testing._proxy import Proxy
@@ -236,14 +235,13 @@ class RabbitNode:
             "RABBITMQ_CTL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
         }
 
-    def _parameters(self) -> pika.ConnectionParameters:
-        return pika.ConnectionParameters(
-            self.host, self.port, socket_timeout=2, stack_timeout=3, blocked_connection_timeout=3
-        )
-
     def _answers(self) -> bool:
-        with contextlib.suppress(pika.exceptions.AMQPError, OSError):
-            pika.BlockingConnection(self._parameters()).close()
+        """Does the broker greet (AMQP 0-9-1: connection.start), and the management API serve?"""
+        with contextlib.suppress(OSError):
+            with socket.create_connection((self.host, self.port), timeout=2) as sock:
+                sock.sendall(b"AMQP\x00\x00\x09\x01")
+                if not sock.recv(1):
+                    return False
             return self._api("GET", "/api/overview")[0] == 200
         return False
 

@@ -1,0 +1,211 @@
+"""AMQP daemons as people start and stop them: ``start``, ``status``, ``stop``, ``restart``."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edeposit.amqp.testing import wait_for
+
+from .conftest import ECHO, EchoDaemon
+
+SCANNER = Path(__file__).parents[2] / "bin" / "edeposit_amqp_antivirusd.py"
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "shouting.py"
+
+
+class Script:
+    """A daemon script in the background; stopped after the test."""
+
+    def __init__(self, rabbit, vhost, tmp_path, script=ECHO, name="echo", **environment):
+        self.script = script
+        self.environment = EchoDaemon(rabbit, vhost, tmp_path, name=name, **environment).environment
+        self.environment["LOG_TARGET"] = str(tmp_path / f"{name}.log")
+
+    def __call__(self, action):
+        """Run an action; returns (exit code, stdout, stderr)."""
+        done = subprocess.run(
+            [sys.executable, str(self.script), action],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=40,
+        )
+        return done.returncode, done.stdout.strip(), done.stderr.strip()
+
+    def log(self):
+        return Path(self.environment["LOG_TARGET"]).read_text("utf-8")
+
+
+@pytest.fixture
+def make_script(rabbit, vhost, tmp_path):
+    scripts = []
+
+    def make(**options):
+        script = Script(rabbit, vhost, tmp_path, **options)
+        scripts.append(script)
+        return script
+
+    yield make
+    for script in scripts:
+        script.environment["STOP_TIMEOUT"] = "0"
+        script("stop")
+
+
+def test_start_answer_stop(service, make_script):
+    script = make_script()
+    code, out, error = script("start")
+    assert (code, error) == (0, "")
+    assert out.startswith("echo started with pid ")
+    assert service.is_still_answering()
+    code, out, _ = script("status")
+    assert code == 0
+    assert "consuming" in out
+    code, out, _ = script("stop")
+    assert code == 0
+    assert "finished" in out
+    assert script("status")[0] == 3
+    assert "drained" in script.log()
+
+
+def test_two_services_on_one_machine(service, make_script, rabbit, vhost):
+    service.channel.queue_declare("updater", durable=True)
+    service.channel.queue_bind("updater", "echo", "update")
+    first, second = make_script(), make_script(name="updater", ECHO_QUEUE="updater")
+    assert first("start")[0] == 0
+    assert second("start")[0] == 0
+    number = service.send({"__nt_name": "Echo", "value": 2}, key="update")
+    assert service.answer()[0] == number
+    assert service.is_still_answering()
+    assert first("stop")[0] == 0
+    assert second("status")[0] == 0
+    number = service.send({"__nt_name": "Echo", "value": 3}, key="update")
+    assert service.answer()[0] == number
+
+
+def test_start_twice_and_stop_twice(service, make_script):
+    script = make_script()
+    assert script("start")[0] == 0
+    assert script("start")[:2] == (1, "It looks like a daemon is already running!")
+    assert service.is_still_answering()
+    assert script("stop")[0] == 0
+    assert script("stop")[:2] == (0, "There is no running instance to be stopped.")
+
+
+def test_restart_replaces_the_process(service, make_script):
+    script = make_script()
+    assert script("restart")[0] == 0
+    first = script("status")[1]
+    assert script("restart")[0] == 0
+    assert script("status")[1] != first
+    assert service.is_still_answering()
+
+
+def test_stop_waits_for_the_job_at_hand(service, make_script):
+    script = make_script()
+    script("start")
+    number = service.send({"__nt_name": "Do", "what": "sleep", "argument": 2})
+    runs = Path(script.environment["ECHO_RUNS"])
+    wait_for(runs.exists, what="the job runs")
+    code, out, _ = script("stop")
+    assert code == 0
+    assert "all work at hand was finished" in out
+    assert service.answer()[0] == number
+    assert service.nothing_left()
+
+
+def test_stop_of_a_daemon_whose_handler_hangs(service, make_script):
+    script = make_script(STOP_TIMEOUT="1")
+    script("start")
+    service.send({"__nt_name": "Do", "what": "sleep", "argument": 600})
+    runs = Path(script.environment["ECHO_RUNS"])
+    wait_for(runs.exists, what="the job runs")
+    code, out, _ = script("stop")
+    assert code == 0
+    assert "aborted" in out
+    assert service.get("daemon")[0].redelivered
+
+
+def test_reload_takes_new_settings_and_keeps_the_process(service, make_script, tmp_path):
+    config = tmp_path / "amqp.json"
+    config.write_text('{"RABBITMQ_SEND_TRACEBACKS": true}')
+    script = make_script(EDEPOSIT_AMQP_CONFIG=str(config))
+    script("start")
+    before = script("status")[1].split(")")[0]
+
+    def traceback():
+        service.send({"__nt_name": "Do", "what": "raise", "argument": "x"})
+        return service.get()[1].headers["traceback"]
+
+    assert traceback().startswith("Traceback")
+    config.write_text('{"RABBITMQ_SEND_TRACEBACKS": false}')
+    assert script("reload")[0] == 0
+    wait_for(lambda: "reloaded" in script.log(), what="reloaded")
+    assert traceback() is None
+    config.write_text('{"RABBITMQ_SEND_TRACEBACKS": "perhaps"}')
+    code, _, error = script("reload")
+    assert code == 1
+    assert "'perhaps' is not true or false" in error
+    # A supervisor that sends the signal itself does no harm either.
+    os.kill(int(before.rpartition(" ")[2]), signal.SIGHUP)
+    wait_for(lambda: "reload failed" in script.log(), what="the mistake is logged")
+    assert traceback() is None
+    config.write_text("{}")
+    assert script("status")[1].split(")")[0] == before
+
+
+def test_a_wrong_setting_is_one_line(service, make_script, tmp_path):
+    config = tmp_path / "amqp.json"
+    config.write_text('{"RABBITMQ_HEARTBEAT": "often"}')
+    code, _, error = make_script(script=SCANNER, EDEPOSIT_AMQP_CONFIG=str(config))("start")
+    assert code == 1
+    assert "RABBITMQ_HEARTBEAT: 'often' is not a whole number" in error
+    assert "Traceback" not in error
+
+
+def test_nothing_a_daemon_writes_is_writable_by_others(service, make_script, tmp_path):
+    script = make_script()
+    script("start")
+    service.is_still_answering()
+    found = [p for p in tmp_path.rglob("*") if not p.is_symlink() and p.stat().st_mode & 0o002]
+    assert found == []
+
+
+def test_the_example_of_the_documentation_works(rabbit, vhost, tmp_path, make_script):
+    """docs/own_module.rst: the complete module, started as it is written there."""
+    rabbit.add_vhost("shouting")
+    try:
+        code = """
+import sys
+from edeposit.amqp import settings
+from edeposit.amqp.client import AMQPClient
+settings.substitute_globals({
+    "RABBITMQ_ANTIVIRUS_VIRTUALHOST": "shouting", "RABBITMQ_ANTIVIRUS_EXCHANGE": "shouting"})
+if sys.argv[1] == "schema":
+    from edeposit.amqp.tool import create_schema
+    create_schema("antivirus")
+else:
+    from shouting import Shout, Shouted
+    with AMQPClient("antivirus", glob=[Shout, Shouted]) as client:
+        print(client.call(Shout("hello", 2), on_progress=lambda p: print(p.text)).text)
+"""
+        script = make_script(script=EXAMPLE, name="shouting")
+
+        def run(what):
+            return subprocess.run(
+                [sys.executable, "-c", code, what],
+                env={**script.environment, "PYTHONPATH": str(EXAMPLE.parent)},
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+
+        run("schema")
+        assert script("start")[0] == 0
+        assert run("call").split() == ["1!", "2!", "HELLO"]
+        assert script("stop")[0] == 0
+    finally:
+        rabbit.delete_vhost("shouting")
