@@ -18,6 +18,8 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+# As fields, not as objects of their own: autodoc lists the members of namedtuples already.
+napoleon_use_ivar = True
 exclude_patterns = ["_build"]
 html_theme = "alabaster"
 html_theme_options = {"description": "Python functions as Unix daemons behind RabbitMQ"}
