@@ -321,6 +321,23 @@ def test_headers_of_any_kind_do_not_stop_the_daemon(service, daemon):
     assert service.is_still_answering()
 
 
+class RawProperties(pika.BasicProperties):
+    """Properties whose headers hold a timestamp that no datetime can: valid for the broker."""
+
+    def encode(self):
+        table = b"\x04whenT" + (2**62).to_bytes(8, "big")
+        return [(1 << 13).to_bytes(2, "big"), len(table).to_bytes(4, "big"), table]
+
+
+def test_headers_that_pika_cannot_decode_do_not_stop_the_daemon(service, daemon):
+    service.channel.basic_publish("echo", "request", json.dumps(ECHO), RawProperties())
+    _, _, body = service.get("daemon.undeliverable")
+    assert json.loads(body) == ECHO
+    assert "cannot be decoded" in daemon.log()
+    assert "next attempt" not in daemon.log()
+    assert service.is_still_answering()
+
+
 def test_old_clients_escapes_and_utf8_are_both_read(service, daemon):
     for body in (
         '{"__nt_name": "Echo", "value": "\\u0159"}',
