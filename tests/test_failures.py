@@ -30,7 +30,7 @@ def wrapped(error):
         (wrapped(workflow.AMQPConnectorAMQPHandshakeError(pe.ProbableAuthenticationError("x"))),
          "access-refused", True),
         (wrapped(workflow.AMQPConnectorAMQPHandshakeError(pe.IncompatibleProtocolError("x"))),
-         "not-amqp", True),
+         "not-amqp", False),
         (pe.ConnectionClosedByBroker(530, "NOT_ALLOWED - vhost aleph not found"), "no-vhost", True),
         (pe.ConnectionClosedByBroker(320, "CONNECTION_FORCED"), "broker-stopped", False),
         (pe.ConnectionClosedByBroker(501, "FRAME_ERROR"), "amqp-501", False),

@@ -87,10 +87,13 @@ def explain(error: BaseException, parameters: pika.ConnectionParameters) -> Fail
         if isinstance(cause, ProbableAccessDeniedError):
             return _vhost_failure(parameters, where, user)
         if isinstance(cause, IncompatibleProtocolError):
+            # pika's guess for any connection that ends before the broker's greeting.
             return Failure(
-                "not-amqp", f"{where} does not speak AMQP 0-9-1: wrong port, or TLS is needed"
-                " (RABBITMQ_SSL)", True,
-            )  # fmt: skip
+                "not-amqp",
+                f"{where} closed the connection before it spoke AMQP: is the broker up, is it the"
+                " right port, is TLS needed (RABBITMQ_SSL)?",
+                False,
+            )
         if isinstance(cause, AMQPHeartbeatTimeout):
             return Failure("heartbeat", f"no sign of life from {where} (missed heartbeats)", False)
         if isinstance(cause, (workflow.AMQPConnectorStackTimeout, socket.timeout)):
