@@ -21,7 +21,8 @@ from typing import Any
 
 import daemon as python_daemon
 
-from edeposit.amqp import logs, notify, settings, signals
+from edeposit.amqp import logs, notify, settings
+from edeposit.amqp import signals as signals_module
 from edeposit.amqp.errors import StartError
 from edeposit.amqp.pidfile import PidFile, make_private, private_directory
 
@@ -80,7 +81,7 @@ class DaemonRunnerWrapper:
         self._log_target = log_target
         self._log_level = log_level
         self._stop_timeout = stop_timeout
-        self._signals: signals.SignalInbox | None = None
+        self._signals: signals_module.SignalInbox | None = None
         self._pidfile: PidFile | None = None
         self._ready_pipe: int | None = None
         self._is_ready = False
@@ -107,10 +108,10 @@ class DaemonRunnerWrapper:
         return _lenient("STOP_TIMEOUT", 30.0) if self._stop_timeout is None else self._stop_timeout
 
     @property
-    def signals(self) -> signals.SignalInbox:
+    def signals(self) -> signals_module.SignalInbox:
         """The inbox of recorded signals; made at first use, in the process that uses it."""
         if self._signals is None:
-            self._signals = signals.SignalInbox()
+            self._signals = signals_module.SignalInbox()
         return self._signals
 
     @property
@@ -203,14 +204,14 @@ class DaemonRunnerWrapper:
             return EXIT_FAILURE
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-        signals.block()
+        signals_module.block()
         reader, writer = os.pipe()
         child = os.fork()
         if not child:
             os.close(reader)
             self._detach(writer)
         os.close(writer)
-        signals.unblock()
+        signals_module.unblock()
         os.waitpid(child, 0)  # the first child; it ends as soon as it has forked again
         return self._await_ready(reader)
 
@@ -231,7 +232,10 @@ class DaemonRunnerWrapper:
 
     def stop(self) -> int:
         """Stop the running daemon, wait for its end, and say how it ended."""
-        pid = self._running_pid()
+        try:
+            pid = self.pidfile.holder()
+        except StartError as error:
+            return self._complain(str(error), EXIT_UNKNOWN)
         if pid is None:
             self.onStopFail()
             return EXIT_OK
@@ -275,8 +279,8 @@ class DaemonRunnerWrapper:
             as_json: one JSON object on one line instead of text.
         """
         try:
-            pid = self._running_pid()
-        except (PermissionError, StartError) as error:
+            pid = self.pidfile.holder()
+        except StartError as error:
             return self._complain(f"unknown: {error}", EXIT_UNKNOWN)
         if pid is not None:
             code, status = EXIT_OK, {"running": True, **self._read_status(pid), "pid": pid}
@@ -306,7 +310,7 @@ class DaemonRunnerWrapper:
             SettingsError: the settings are wrong; the daemon is left alone.
         """
         settings.reload()
-        pid = self._running_pid()
+        pid = self.pidfile.holder()
         if pid is None:
             return self._complain("not running, nothing to reload", EXIT_NOT_RUNNING)
         try:
@@ -475,9 +479,6 @@ class DaemonRunnerWrapper:
     def _complain(self, reason: str, code: int = EXIT_FAILURE) -> int:
         print(f"{self.name}: {reason}", file=sys.stderr)
         return code
-
-    def _running_pid(self) -> int | None:
-        return self.pidfile.holder()
 
     def _wait_for_end(self, timeout: float) -> bool:
         deadline = time.monotonic() + timeout

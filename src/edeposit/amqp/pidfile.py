@@ -116,12 +116,14 @@ class PidFile:
         """Does any process hold the lock?
 
         Raises:
-            PermissionError: the file cannot be looked at.
+            StartError: the file cannot be looked at.
         """
         try:
             fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
             return False
+        except OSError as error:
+            raise StartError(f"pid file {self.path}: {error.strerror}") from error
         try:
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
@@ -134,8 +136,8 @@ class PidFile:
         """Pid of the process that holds the lock; None if nobody does.
 
         Raises:
-            PermissionError: the file cannot be looked at.
-            StartError: it is locked, but not by the process whose number it holds.
+            StartError: the file cannot be looked at, or is locked by another process than the one
+                whose number it holds.
         """
         if not self.is_locked():
             return None

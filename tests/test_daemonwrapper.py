@@ -1,0 +1,443 @@
+"""Daemon processes as processes: start, signal, look at exit codes, files and logs."""
+
+import fcntl
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from edeposit.amqp.testing import wait_for
+
+SCRIPT = Path(__file__).parent / "daemons" / "plain.py"
+LONG = os.environ.get("EDEPOSIT_LONG_TESTS") == "1"
+
+
+class Plain:
+    """The plain daemon with files of its own."""
+
+    def __init__(self, directory, **environment):
+        self.run_dir = directory / "run"
+        self.log_path = directory / "log" / "plain.log"
+        self.exits = directory / "exits"
+        self.pidfile = self.run_dir / "plain.pid"
+        self.environment = {
+            **os.environ,
+            "HOME": str(directory),
+            "PID_DIR": str(self.run_dir),
+            "LOG_TARGET": str(self.log_path),
+            "LOG_LEVEL": "DEBUG",
+            "PLAIN_EXITS": str(self.exits),
+            "STOP_TIMEOUT": "5",
+            **environment,
+        }
+
+    def mode(self, mode, **environment):
+        self.environment.update(PLAIN_MODE=mode, **environment)
+        return self
+
+    def popen(self, action, **options):
+        return subprocess.Popen(
+            [sys.executable, str(SCRIPT), action],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+
+    def __call__(self, action):
+        """Run an action to its end; returns (exit code, stdout, stderr)."""
+        process = self.popen(action)
+        out, error = process.communicate(timeout=30)
+        return process.returncode, out.strip(), error.strip()
+
+    def log(self):
+        return self.log_path.read_text("utf-8") if self.log_path.exists() else ""
+
+    def pid(self):
+        return int(self.pidfile.read_text())
+
+    def count_exits(self):
+        return len(self.exits.read_text().splitlines()) if self.exits.exists() else 0
+
+
+@pytest.fixture
+def plain(tmp_path):
+    plain = Plain(tmp_path)
+    yield plain
+    plain.environment["STOP_TIMEOUT"] = "0"
+    if plain.pidfile.exists() and plain("status")[0] == 0:
+        os.kill(plain.pid(), signal.SIGKILL)
+
+
+def is_alive(pid):
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text("ascii")
+    except FileNotFoundError:
+        return False
+
+
+# --- start and stop -------------------------------------------------------------------------
+
+
+def test_start_status_stop(plain):
+    code, out, error = plain("start")
+    assert (code, error) == (0, "")
+    pid = plain.pid()
+    assert out == f"plain started with pid {pid}."
+    assert plain("status")[:2] == (0, f"plain is running (pid {pid}): starting since ?")
+    code, out, _ = plain("status-json")
+    assert json.loads(out) == {"name": "plain", "running": True, "pid": pid}
+    assert plain("stop")[0] == 0
+    assert not is_alive(pid)
+    assert not plain.pidfile.exists()
+    assert plain("status")[:2] == (3, "plain is not running.")
+    assert json.loads(plain("status-json")[1]) == {"name": "plain", "running": False}
+    assert plain.count_exits() == 1
+
+
+def test_start_twice_and_stop_twice(plain):
+    plain("start")
+    pid = plain.pid()
+    assert plain("start")[:2] == (1, "It looks like a daemon is already running!")
+    assert plain.pid() == pid
+    assert plain("stop")[0] == 0
+    assert plain("stop")[:2] == (0, "There is no running instance to be stopped.")
+
+
+def test_restart_starts_a_stopped_daemon_and_replaces_a_running_one(plain):
+    assert plain("restart")[0] == 0
+    first = plain.pid()
+    assert plain("restart")[0] == 0
+    assert plain.pid() != first
+    assert not is_alive(first)
+
+
+def test_an_unknown_action_is_wrong_usage(plain):
+    code, _, error = plain("dance")
+    assert code == 2
+    assert error == "usage: plain.py start|stop|restart|status|reload"
+
+
+def test_p19_stop_of_a_daemon_that_ignores_it_kills_it_and_its_children(plain):
+    plain.mode("stubborn", STOP_TIMEOUT="0.5")
+    plain("start")
+    pid = plain.pid()
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    wait_for(children.read_text, what="the child runs")
+    child = int(children.read_text())
+    started = time.monotonic()
+    code, _, error = plain("stop")
+    assert code == 1
+    assert "did not stop within 5.5 s and was killed" in error
+    assert time.monotonic() - started < 9
+    wait_for(lambda: not is_alive(pid) and not is_alive(child), what="both are gone")
+    assert plain.mode("")("start")[0] == 0
+
+
+@pytest.mark.parametrize(("mode", "code"), [("return", 0), ("raise", 1)])
+def test_onexit_runs_once_whatever_ends_the_body(plain, mode, code):
+    process = plain.mode(mode).popen("foreground")
+    process.communicate(timeout=10)
+    assert process.returncode == code
+    assert plain.count_exits() == 1
+    if code:
+        assert "ValueError: after it was ready" in plain.log()
+    assert not plain.pidfile.exists()
+
+
+# --- P16: an honest start -------------------------------------------------------------------
+
+
+def test_p16_a_daemon_that_cannot_start_says_why_on_one_line(plain):
+    started = time.monotonic()
+    assert plain.mode("refuse")("start") == (1, "", "plain: the moon is not full")
+    assert time.monotonic() - started < 3
+    assert "the moon is not" in plain.log()
+    assert plain("status")[0] == 3
+    assert plain("foreground")[0] == 1
+
+
+def test_p16_a_crash_before_ready_is_said_and_logged(plain):
+    code, _, error = plain.mode("crash-early")("start")
+    assert (code, error) == (1, "plain: KeyError: 'surprise'")
+    assert "Traceback" in plain.log()
+
+
+def test_p16_a_death_before_ready_is_noticed(plain):
+    code, _, error = plain.mode("exit-early")("start")
+    assert code == 1
+    assert "died before it was ready" in error
+    assert str(plain.log_path) in error
+
+
+def test_p16_an_unwritable_log_is_one_line(plain):
+    plain.environment["LOG_TARGET"] = "/proc/no/place.log"
+    code, _, error = plain("start")
+    assert code == 1
+    assert error.startswith("plain: log file /proc/no/place.log cannot be opened")
+    assert len(error.splitlines()) == 1
+
+
+def test_p14_threads_before_the_fork_are_refused(plain):
+    code, _, error = plain.mode("thread-before")("start")
+    assert code == 1
+    assert "threads are running already" in error
+
+
+# --- P15: pid files -------------------------------------------------------------------------
+
+
+def test_p15_a_pid_file_left_by_a_crash_blocks_nothing(plain):
+    plain("start")
+    old = plain.pid()
+    os.kill(old, signal.SIGKILL)
+    wait_for(lambda: not is_alive(old), what="it is dead")
+    code, out, _ = plain("status")
+    assert code == 1
+    assert "is dead, its pid file" in out
+    assert plain("start")[0] == 0
+    assert plain.pid() != old
+
+
+def test_p15_a_foreign_process_is_never_signalled(plain):
+    bystander = subprocess.Popen(["sleep", "60"])
+    try:
+        plain.run_dir.mkdir(mode=0o700)
+        plain.pidfile.write_text(f"{bystander.pid}\n")
+        assert plain("stop")[:2] == (0, "There is no running instance to be stopped.")
+        # Even a lock held by somebody else does not make the number true.
+        with open(plain.pidfile) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            code, _, error = plain("stop")
+            assert code == 4
+            assert "not by the process it names" in error
+            assert plain("status")[0] == 4
+        assert bystander.poll() is None
+        assert plain("start")[0] == 0
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+def test_p15_the_number_1_is_never_signalled(plain):
+    plain.run_dir.mkdir(mode=0o700)
+    plain.pidfile.write_text("1\n")
+    assert plain("stop")[0] == 0
+    assert plain("start")[0] == 0
+
+
+def test_p15_a_file_that_is_no_pid_file_is_left_alone(plain):
+    plain.run_dir.mkdir(mode=0o700)
+    plain.pidfile.write_text("my diary\n")
+    code, _, error = plain("start")
+    assert code == 1
+    assert "is not a pid file and is left alone" in error
+    assert plain.pidfile.read_text() == "my diary\n"
+
+
+def test_p15_a_symlink_is_refused(plain, tmp_path):
+    plain.run_dir.mkdir(mode=0o700)
+    (tmp_path / "target").write_text("")
+    plain.pidfile.symlink_to(tmp_path / "target")
+    assert plain("start")[0] == 1
+    assert (tmp_path / "target").read_text() == ""
+
+
+def test_p15_a_directory_that_others_can_write_is_refused(plain):
+    plain.run_dir.mkdir()
+    plain.run_dir.chmod(0o777)
+    code, _, error = plain("start")
+    assert code == 1
+    assert "others can write in directory" in error
+
+
+def test_p15_of_many_starts_at_once_exactly_one_wins(plain):
+    for _ in range(20 if LONG else 2):
+        with ThreadPoolExecutor(5) as pool:
+            codes = list(pool.map(lambda _: plain("start")[0], range(5)))
+        assert sorted(codes) == [0, 1, 1, 1, 1]
+        assert plain("stop")[0] == 0
+
+
+# Becomes another user after everything is imported: that user need not be able to read Python.
+AS_NOBODY = """
+import os, sys
+sys.path.insert(0, sys.argv.pop(1))
+import plain
+from edeposit.amqp import settings
+settings.reload()
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+plain.main()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_p15_another_user_can_neither_start_nor_stop_it(plain):
+    plain("start")
+    for action, expected in (("stop", 4), ("status", 4), ("start", 1)):
+        done = subprocess.run(
+            [sys.executable, "-c", AS_NOBODY, str(SCRIPT.parent), action],
+            env=plain.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == expected, (action, done.stderr)
+        assert "Traceback" not in done.stderr
+    assert plain("status")[0] == 0
+
+
+# --- foreground and run ---------------------------------------------------------------------
+
+
+def test_foreground_holds_the_pid_file_and_stops_on_signal(plain):
+    plain.environment["LOG_TARGET"] = ""
+    process = plain.popen("foreground")
+    wait_for(lambda: plain("status")[0] == 0, what="it runs")
+    assert plain.pid() == process.pid
+    assert plain("start")[0] == 1
+    assert plain("stop")[0] == 0
+    _, error = process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert "Plain is shutting down." in error
+    assert plain.count_exits() == 1
+
+
+def test_foreground_ends_quietly_with_ctrl_c(plain):
+    process = plain.popen("foreground")
+    wait_for(lambda: plain("status")[0] == 0, what="it runs")
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert "Traceback" not in error
+
+
+def test_run_touches_no_pid_file(plain):
+    process = plain.mode("return").popen("run")
+    process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert not plain.run_dir.exists()
+    assert plain.count_exits() == 1
+
+
+# --- P13: signals ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["", "own-loop"])
+def test_p13_a_storm_of_signals_neither_hangs_nor_kills(plain, mode):
+    plain.mode(mode)("start")
+    pid = plain.pid()
+    for _ in range(10_000 if LONG else 2000):
+        os.kill(pid, signal.SIGHUP)
+        os.kill(pid, signal.SIGUSR1)
+    assert plain("status")[0] == 0
+    assert plain("stop")[0] == 0
+    assert "Traceback" not in plain.log()
+    assert "reentrant" not in plain.log()
+
+
+# --- P17: logs ------------------------------------------------------------------------------
+
+
+def rotate(plain, tmp_path, options):
+    """One run of logrotate, forced."""
+    config = tmp_path / "logrotate.conf"
+    config.write_text(f"{plain.log_path} {{\n rotate 100\n nocompress\n {options}\n}}\n")
+    config.chmod(0o600)
+    state = tmp_path / "logrotate.state"
+    subprocess.run(["logrotate", "-f", "-s", str(state), str(config)], check=True)
+
+
+@pytest.mark.parametrize("how", ["create", "create-and-reload"])
+def test_p17_no_line_is_lost_when_logs_are_rotated(plain, tmp_path, how):
+    lines = 10_000 if LONG else 2500
+    plain.mode("lines", PLAIN_LINES=str(lines))("start")
+    for rotation in range(4):
+        wait_for(
+            lambda seen=rotation: plain.log_path.exists() and "line" in plain.log(),
+            what=f"lines before rotation {rotation}",
+        )
+        rotate(plain, tmp_path, "create 0640\n")
+        if how == "create-and-reload":
+            assert plain("reload")[0] == 0
+    status = plain.run_dir / "plain.status"
+    wait_for(lambda: status.exists() and "written" in status.read_text(), timeout=30)
+    text = "".join(path.read_text("utf-8") for path in plain.log_path.parent.iterdir())
+    numbers = {int(number) for number in re.findall(r"line (\d+)\.", text)}
+    assert numbers == set(range(lines))
+
+
+def test_p17_copytruncate_leaves_a_log_without_holes(plain, tmp_path):
+    plain.mode("lines", PLAIN_LINES="500")("start")
+    status = plain.run_dir / "plain.status"
+    wait_for(lambda: status.exists() and "written" in status.read_text(), timeout=30)
+    rotate(plain, tmp_path, "copytruncate\n")
+    plain("reload")
+    wait_for(lambda: "onReload was called" in plain.log(), what="the next line")
+    assert "\0" not in plain.log()
+
+
+def test_p17_a_crash_of_the_interpreter_is_in_the_log(plain):
+    plain.mode("abort")("start")
+    wait_for(lambda: "Fatal Python error: Aborted" in plain.log(), what="faulthandler's text")
+
+
+def test_p17_prints_and_childrens_output_are_in_the_log(plain):
+    plain.environment.update(LANG="C", LC_ALL="C")
+    plain.mode("print")("start")
+    wait_for(lambda: "from a child" in plain.log(), what="the child's output")
+    assert "printed žluťoučký" in plain.log()
+
+
+# --- P18, reload ----------------------------------------------------------------------------
+
+
+def test_p18_nothing_is_writable_by_others(plain, tmp_path):
+    plain.mode("files", PLAIN_FILE=str(tmp_path / "file"))("start")
+    wait_for((tmp_path / "file").exists, what="the file")
+    found = [p for p in tmp_path.rglob("*") if p.stat().st_mode & 0o002]
+    assert found == []
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+
+
+def test_reload_reopens_and_calls_back(plain):
+    plain("start")
+    code, out, _ = plain("reload")
+    assert (code, out) == (0, f"plain (pid {plain.pid()}) was told to reload.")
+    wait_for(lambda: "onReload was called" in plain.log(), what="onReload")
+    plain("stop")
+    assert plain("reload")[0] == 3
+
+
+# --- P32: the supervisor --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_p32_the_supervisor_is_told(plain, tmp_path, abstract):
+    name = f"edeposit-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind("\0" + name if abstract else name)
+        supervisor.settimeout(10)
+        plain.environment["NOTIFY_SOCKET"] = "@" + name if abstract else name
+        process = plain.popen("foreground")
+        assert supervisor.recv(1000) == b"READY=1"
+        process.send_signal(signal.SIGHUP)
+        reloading = supervisor.recv(1000).decode()
+        assert reloading.startswith("RELOADING=1\nMONOTONIC_USEC=")
+        assert supervisor.recv(1000) == b"READY=1"
+        process.terminate()
+        assert supervisor.recv(1000) == b"STOPPING=1"
+        process.communicate(timeout=10)
+    assert process.returncode == 0
