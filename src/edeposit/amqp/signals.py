@@ -83,10 +83,10 @@ class SignalInbox:
 
         def run() -> None:
             self._reader.setblocking(True)
-            while self._reader.recv(4096):
-                numbers = []
-                while self._pending:
-                    numbers.append(self._pending.popleft())
+            # The interpreter writes each signal's number as a byte. The deque would be too early:
+            # its handler runs on the main thread, perhaps after this one has looked.
+            while numbers := self._reader.recv(4096):
+                self._pending.clear()
                 if any(number in RELOAD_SIGNALS for number in numbers):
                     on_reload()
 
