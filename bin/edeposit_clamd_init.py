@@ -1,0 +1,9 @@
+#!/usr/bin/env python3
+"""Configures clamd for the antivirus service; see ``--help``."""
+
+import sys
+
+from edeposit.amqp.antivirus.clamd_init import run
+
+if __name__ == "__main__":
+    sys.exit(run())
