@@ -72,7 +72,8 @@ def describe_scanner() -> str:
     """Engine and database, for the log at start.
 
     Returns:
-        clamd's version line; a warning is logged if the database is older than a week.
+        clamd's version line; warnings are logged if the database is older than a week, or clamd's
+        limits let it call files clean that it has not read to their end.
 
     Raises:
         ScannerUnavailableError: clamd cannot be reached.
@@ -80,6 +81,12 @@ def describe_scanner() -> str:
     if not settings.USE_CLAMD:
         return "clamscan"
     version = clamd.version()
+    if clamd.has_blind_spot():
+        logger.warning(
+            "%s: MaxFileSize is less than MaxScanSize: clamd scans larger members of archives in"
+            " part only and calls them clean; edeposit_clamd_init.py repairs that",
+            settings.CONF_PATH,
+        )
     date = _database_date(version)
     if date is None:
         logger.warning("clamd has no dated signature database: %s", version)

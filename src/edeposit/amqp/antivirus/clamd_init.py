@@ -102,6 +102,10 @@ def update_configuration(text: str, user: str) -> str:
         present = conf_writer.value_of(text, item) or ""
         if not present.isdigit() or int(present) < least:
             text = conf_writer.add_or_update(text, item, str(least))
+    if conf_writer.has_blind_spot(text):
+        limit = conf_writer.value_of(text, "MaxScanSize") or "400M"
+        text = conf_writer.add_or_update(text, "MaxScanSize", limit)
+        text = conf_writer.add_or_update(text, "MaxFileSize", limit)
     return text
 
 

@@ -110,7 +110,8 @@ class ClamdServer:
             "MaxThreads": "4",
             "SelfCheck": "0",
             "StreamMaxLength": "30M",
-            "MaxFileSize": "30M",
+            "MaxFileSize": "60M",
+            "MaxScanSize": "60M",
             "AlertExceedsMax": "yes",
             "AlertEncrypted": "yes",
         }

@@ -7,7 +7,6 @@ a socket of its own, so threads need no lock.
 
 import contextlib
 import os
-import re
 import socket
 import struct
 import time
@@ -26,11 +25,6 @@ CHUNK = 64 * 1024
 _LENGTH = struct.Struct(">I")
 # Names that clamd gives to what it did not look through; neither clean nor malware.
 _NOT_SCANNED = ("Heuristics.Limits.Exceeded", "Heuristics.Encrypted")
-_SIZE = re.compile(r"^(\d+)([kKmMgG]?)$")
-_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
-# clamd's defaults (clamd.conf(5), ClamAV 1.4) where its configuration does not say.
-_DEFAULT_LIMITS = {"StreamMaxLength": 100 * 1024**2, "MaxFileSize": 100 * 1024**2}
-
 Result = dict[str, tuple[str, str]]
 
 
@@ -95,18 +89,30 @@ def size_limit() -> int:
     That is the setting MAX_FILE_SIZE, or clamd's own StreamMaxLength or MaxFileSize if CONF_PATH
     can be read and says less: beyond its MaxFileSize clamd answers OK without looking.
     """
-    limits = [settings.MAX_FILE_SIZE]
+    configuration = _configuration()
+    if configuration is None:
+        return settings.MAX_FILE_SIZE
+    sizes = [
+        conf_writer.size_of(configuration, item) for item in ("StreamMaxLength", "MaxFileSize")
+    ]
+    return int(min(settings.MAX_FILE_SIZE, *sizes))
+
+
+def has_blind_spot() -> bool:
+    """Does clamd's configuration let it cut members of archives without a word?
+
+    See ``conf_writer.has_blind_spot``; False if the configuration cannot be read.
+    """
+    configuration = _configuration()
+    return configuration is not None and conf_writer.has_blind_spot(configuration)
+
+
+def _configuration() -> str | None:
     try:
         with open(settings.CONF_PATH, encoding="utf-8", errors="replace") as file:
-            configuration = file.read()
+            return file.read()
     except OSError:
-        return settings.MAX_FILE_SIZE
-    for item, default in _DEFAULT_LIMITS.items():
-        match = _SIZE.match(conf_writer.value_of(configuration, item) or "")
-        limit = int(match[1]) * _UNITS[match[2].lower()] if match else default
-        if limit:  # 0 switches clamd's limit off
-            limits.append(limit)
-    return min(limits)
+        return None
 
 
 def check_size(filename: str, size: int) -> None:
