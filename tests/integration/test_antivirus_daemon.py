@@ -123,7 +123,7 @@ def test_the_tool_calls_and_says_by_its_exit_code_if_it_failed(daemon):
     assert code == 1
     assert "ScanError" in error
     code, _, error = program(*tool, '__import__("os").system("true")')
-    assert code == 2
+    assert code == 1
     assert "Traceback" not in error
 
 
