@@ -12,7 +12,6 @@ reads what it is doing and ``stop`` how it ended.
 import json
 import logging
 import os
-import signal
 import sys
 import threading
 import time
@@ -23,23 +22,21 @@ import daemon as python_daemon
 
 from edeposit.amqp import logs, notify, settings
 from edeposit.amqp import signals as signals_module
+from edeposit.amqp.control import (
+    EXIT_FAILURE,
+    EXIT_OK,
+    EXIT_USAGE,
+    Control,
+    StatusFile,
+    complain,
+)
 from edeposit.amqp.errors import StartError
 from edeposit.amqp.pidfile import PidFile, make_private, private_directory
 
 logger = logging.getLogger(__name__)
 
-# Exit codes of all actions. Those of status are the LSB's (Linux Standard Base, "Init Script
-# Actions"): 0 running, 1 dead but pid file left, 3 not running, 4 unknown.
-EXIT_OK = 0
-EXIT_FAILURE = 1
-EXIT_USAGE = 2
-EXIT_NOT_RUNNING = 3
-EXIT_UNKNOWN = 4
-
 ACTIONS = ("start", "stop", "restart", "status", "reload")
 
-# After STOP_TIMEOUT the daemon abandons its work; it gets this long (s) to leave before SIGKILL.
-_GRACE = 5.0
 _UMASK = 0o027
 
 
@@ -120,6 +117,11 @@ class DaemonRunnerWrapper:
         if self._pidfile is None:
             self._pidfile = PidFile(Path(self.pidfile_path))
         return self._pidfile
+
+    @property
+    def _control(self) -> Control:
+        status_file = StatusFile(self.directory / f"{self.name}.status")
+        return Control(self.name, self.pidfile, status_file)
 
     # --- to be overridden ---------------------------------------------------------------------
 
@@ -232,37 +234,11 @@ class DaemonRunnerWrapper:
 
     def stop(self) -> int:
         """Stop the running daemon, wait for its end, and say how it ended."""
-        try:
-            pid = self.pidfile.holder()
-        except StartError as error:
-            return self._complain(str(error), EXIT_UNKNOWN)
-        if pid is None:
+        code = self._control.stop(self.stop_timeout)
+        if code is None:
             self.onStopFail()
             return EXIT_OK
-        try:
-            os.kill(pid, signal.SIGTERM)
-        except PermissionError:
-            self._complain(f"not permitted to stop process {pid}")
-            return EXIT_UNKNOWN
-        except ProcessLookupError:
-            pass
-        if self._wait_for_end(self.stop_timeout + _GRACE):
-            state = self._read_status(pid).get("state", "stopped")
-            words = {
-                "drained": "all work at hand was finished",
-                "aborted": "aborted, unfinished requests went back to the queue",
-            }
-            print(f"{self.name} (pid {pid}) stopped: {words.get(state, state)}.")
-            return EXIT_OK
-        victims = [pid, *_descendants(pid)]
-        for victim in victims:
-            try:
-                os.kill(victim, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        self._wait_for_end(_GRACE)
-        limit = self.stop_timeout + _GRACE
-        return self._complain(f"pid {pid} did not stop within {limit:g} s and was killed")
+        return code
 
     def restart(self) -> int:
         """Stop the daemon if it runs, then start it."""
@@ -278,30 +254,7 @@ class DaemonRunnerWrapper:
         Args:
             as_json: one JSON object on one line instead of text.
         """
-        try:
-            pid = self.pidfile.holder()
-        except StartError as error:
-            return self._complain(f"unknown: {error}", EXIT_UNKNOWN)
-        if pid is not None:
-            code, status = EXIT_OK, {"running": True, **self._read_status(pid), "pid": pid}
-        else:
-            code = EXIT_FAILURE if self.pidfile.exists() else EXIT_NOT_RUNNING
-            status = {"running": False}
-        if as_json:
-            print(json.dumps({"name": self.name, **status}, ensure_ascii=False))
-        elif pid is not None:
-            more = ", ".join(
-                f"{key} {value}"
-                for key, value in status.items()
-                if key not in ("running", "pid", "state", "since")
-            )
-            state = f"{status.get('state', 'starting')} since {status.get('since', '?')}"
-            print(f"{self.name} is running (pid {pid}): {state}{', ' if more else ''}{more}")
-        elif code == EXIT_FAILURE:
-            print(f"{self.name} is dead, its pid file {self.pidfile_path} is left over.")
-        else:
-            print(f"{self.name} is not running.")
-        return code
+        return self._control.status(as_json=as_json)
 
     def reload(self) -> int:
         """Have the running daemon reopen its logs and read its settings again (SIGHUP).
@@ -310,15 +263,7 @@ class DaemonRunnerWrapper:
             SettingsError: the settings are wrong; the daemon is left alone.
         """
         settings.reload()
-        pid = self.pidfile.holder()
-        if pid is None:
-            return self._complain("not running, nothing to reload", EXIT_NOT_RUNNING)
-        try:
-            os.kill(pid, signal.SIGHUP)
-        except PermissionError:
-            return self._complain(f"not permitted to signal process {pid}", EXIT_UNKNOWN)
-        print(f"{self.name} (pid {pid}) was told to reload.")
-        return EXIT_OK
+        return self._control.reload()
 
     # --- for body() ---------------------------------------------------------------------------
 
@@ -342,17 +287,8 @@ class DaemonRunnerWrapper:
             details: further JSON values.
         """
         notify.notify(f"STATUS={state}")
-        if not self.pidfile.is_held:
-            return
-        since = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        data = {"pid": os.getpid(), "state": state, "since": since, **details}
-        path = self._status_path()
-        temporary = path.with_suffix(".status.new")
-        try:
-            temporary.write_text(json.dumps(data, ensure_ascii=False), "utf-8")
-            temporary.replace(path)
-        except OSError as error:
-            logger.warning("status file %s cannot be written: %s", path, error.strerror)
+        if self.pidfile.is_held:
+            self._control.status_file.write(state, details)
 
     def handle_reload(self) -> None:
         """Reopen the logs and read the settings again; on failure the old ones stay."""
@@ -474,30 +410,10 @@ class DaemonRunnerWrapper:
         if "running" in message:
             self.onIsRunning()
             return EXIT_FAILURE
-        return self._complain(" ".join(str(message.get("failed")).split()))
+        return self._complain(str(message.get("failed")))
 
-    def _complain(self, reason: str, code: int = EXIT_FAILURE) -> int:
-        print(f"{self.name}: {reason}", file=sys.stderr)
-        return code
-
-    def _wait_for_end(self, timeout: float) -> bool:
-        deadline = time.monotonic() + timeout
-        while self.pidfile.is_locked():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.02)
-        return True
-
-    def _status_path(self) -> Path:
-        return self.directory / f"{self.name}.status"
-
-    def _read_status(self, pid: int) -> dict[str, Any]:
-        """What the daemon with this pid has told last; empty if nothing."""
-        try:
-            status = json.loads(self._status_path().read_text("utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return status if isinstance(status, dict) and status.get("pid") == pid else {}
+    def _complain(self, reason: str) -> int:
+        return complain(self.name, reason)
 
 
 def _lenient(name: str, default: Any) -> Any:
@@ -507,16 +423,3 @@ def _lenient(name: str, default: Any) -> Any:
     except settings.SettingsError as error:
         logger.warning("%s; %s is taken to be the default", error, name)
         return type(default)(os.environ.get(name) or default)
-
-
-def _descendants(pid: int) -> list[int]:
-    """Children of a process, and theirs."""
-    result: list[int] = []
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            children = [int(child) for child in path.read_text("ascii").split()]
-        except OSError:
-            continue
-        for child in children:
-            result += [child, *_descendants(child)]
-    return result

@@ -20,7 +20,8 @@ from typing import Any
 
 from edeposit.amqp import settings
 from edeposit.amqp.amqpdaemon import AMQPDaemon, getConParams
-from edeposit.amqp.daemonwrapper import EXIT_FAILURE, DaemonRunnerWrapper
+from edeposit.amqp.control import EXIT_FAILURE
+from edeposit.amqp.daemonwrapper import DaemonRunnerWrapper
 from edeposit.amqp.errors import AMQPError, StartError
 
 ENTRY_POINT_GROUP = "edeposit.amqp.services"
