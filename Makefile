@@ -32,6 +32,10 @@ demo: setup
 test: setup lint types docs
 	@echo "== tests"
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PYTHON) -m pytest -q
+	@echo "== the contract once more, as an init system with LANG=C would start it"
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" LANG=C LC_ALL=C TZ=Pacific/Chatham PYTHONUTF8=0 \
+	    PYTHONCOERCECLOCALE=0 $(PYTHON) -m pytest -q tests/integration/test_contract.py \
+	    tests/integration/test_processes.py
 
 lint: setup
 	@echo "== lint"

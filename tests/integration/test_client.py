@@ -117,6 +117,12 @@ def test_send_and_receive_use_the_output_queue(client, service):
     assert service.count("plone") == 0
 
 
+def test_receive_says_that_the_output_queue_is_missing(client, service):
+    service.channel.queue_delete("plone")
+    with pytest.raises(CallTimeoutError, match="no queue 'plone'"):
+        client.receive(1)
+
+
 def test_a_prefix_is_put_before_the_key(service, daemon, configured):
     service.channel.queue_bind("daemon", "echo", "me.request")
     with AMQPClient("antivirus", glob=CLASSES, key_prefix="me") as client:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -174,11 +175,7 @@ def test_nothing_a_daemon_writes_is_writable_by_others(service, make_script, tmp
     assert found == []
 
 
-def test_the_example_of_the_documentation_works(rabbit, vhost, tmp_path, make_script):
-    """docs/own_module.rst: the complete module, started as it is written there."""
-    rabbit.add_vhost("shouting")
-    try:
-        code = """
+CALL = """
 import sys
 from edeposit.amqp import settings
 from edeposit.amqp.client import AMQPClient
@@ -188,24 +185,48 @@ if sys.argv[1] == "schema":
     from edeposit.amqp.tool import create_schema
     create_schema("antivirus")
 else:
-    from shouting import Shout, Shouted
-    with AMQPClient("antivirus", glob=[Shout, Shouted]) as client:
-        print(client.call(Shout("hello", 2), on_progress=lambda p: print(p.text)).text)
+    import shouting
+    classes = [shouting.Shout, shouting.Shouted]
+    with AMQPClient("antivirus", glob=classes) as client:
+        request = eval(sys.argv[1], vars(shouting))
+        print(client.call(request, on_progress=lambda p: print(p.text)).text)
 """
-        script = make_script(script=EXAMPLE, name="shouting")
 
-        def run(what):
-            return subprocess.run(
-                [sys.executable, "-c", code, what],
-                env={**script.environment, "PYTHONPATH": str(EXAMPLE.parent)},
-                capture_output=True,
-                text=True,
-                check=True,
-            ).stdout
 
+def readme_example():
+    """The code block of the README that defines a module."""
+    text = (EXAMPLE.parents[2] / "README.rst").read_text("utf-8")
+    block = text.split(".. code-block:: python\n\n", 1)[1].split("\nRead on", 1)[0]
+    return textwrap.dedent(block)
+
+
+@pytest.mark.parametrize(
+    ("source", "request_", "printed"),
+    [
+        (EXAMPLE.read_text("utf-8"), 'Shout("hello", 2)', ["1!", "2!", "HELLO"]),
+        (readme_example(), 'Shout("hello")', ["HELLO"]),
+    ],
+    ids=["docs/own_module", "README"],
+)
+def test_the_documented_modules_work(rabbit, tmp_path, make_script, source, request_, printed):
+    file = tmp_path / "shouting.py"
+    file.write_text(source, "utf-8")
+    script = make_script(script=file, name="shouting")
+
+    def run(what):
+        return subprocess.run(
+            [sys.executable, "-c", CALL, what],
+            env={**script.environment, "PYTHONPATH": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    rabbit.add_vhost("shouting")
+    try:
         run("schema")
         assert script("start")[0] == 0
-        assert run("call").split() == ["1!", "2!", "HELLO"]
+        assert run(request_).split() == printed
         assert script("stop")[0] == 0
     finally:
         rabbit.delete_vhost("shouting")

@@ -311,7 +311,10 @@ class AMQPClient:
             item = inbox.get(timeout=max(deadline - time.monotonic(), 0))
         except queue.Empty:
             what = f"request {uuid}: it may still be run" if uuid else "the output queue"
-            raise CallTimeoutError(f"no answer in time from {self.service}, {what}") from None
+            trouble = f" ({self._trouble})" if self._trouble else ""
+            raise CallTimeoutError(
+                f"no answer in time from {self.service}, {what}{trouble}"
+            ) from None
         if isinstance(item, Exception):
             raise item
         return item
