@@ -31,10 +31,7 @@ def _cell(value: object) -> str:
     return text or "(empty)"
 
 
-def write_settings(_app: object) -> None:
-    """Write ``_build/settings.inc``, which ``operations.rst`` includes."""
-    from edeposit.amqp import settings
-
+def _table(rows: list[tuple[str, str, object, str]], prefix: str = "") -> str:
     lines = [
         ".. list-table::",
         "   :header-rows: 1",
@@ -45,19 +42,31 @@ def write_settings(_app: object) -> None:
         "     - Default",
         "     - Meaning",
     ]
-    for name, kind, default, text in settings.describe():
-        shown = repr(default)
+    for name, kind, default, text in rows:
         lines += [
-            f"   * - ``{name}``",
+            f"   * - ``{prefix}{name}``",
             f"     - {_cell(kind)}",
-            f"     - ``{shown}``",
+            f"     - ``{default!r}``",
             f"     - {_cell(text)}",
         ]
-    target = HERE / "_build" / "settings.inc"
-    target.parent.mkdir(exist_ok=True)
-    text = "\n".join(lines) + "\n"
-    if not target.exists() or target.read_text("utf-8") != text:
-        target.write_text(text, "utf-8")
+    return "\n".join(lines) + "\n"
+
+
+def write_settings(_app: object) -> None:
+    """Write the settings tables that the pages include, from the settings' declarations."""
+    from edeposit.amqp import settings
+    from edeposit.amqp.antivirus import settings as antivirus
+
+    tables = {
+        "settings.inc": _table(settings.describe()),
+        "antivirus_settings.inc": _table(antivirus.describe()),
+    }
+    directory = HERE / "_build"
+    directory.mkdir(exist_ok=True)
+    for name, text in tables.items():
+        target = directory / name
+        if not target.exists() or target.read_text("utf-8") != text:
+            target.write_text(text, "utf-8")
 
 
 def setup(app: object) -> None:
