@@ -1,0 +1,93 @@
+"""Settings of the catalogue service.
+
+The file is ``$HOME/edeposit/aleph.json``, else ``/etc/edeposit/aleph.json``; environment variables
+of the same names come on top. Every reader looks at a setting when it runs.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from edeposit.amqp._configuration import Configuration, Setting, SettingsError, between
+
+__all__ = ["SettingsError", "describe", "get_all_constants", "reload", "substitute_globals"]
+
+BASE_PATH = os.path.dirname(os.path.abspath(__file__))
+
+_TABLE = (
+    Setting("ALEPH_URL", "http://aleph.nkp.cz", "server of the X-Services"),
+    Setting("ALEPH_EXPORT_URL", "http://aleph.nkp.cz/aleph-cgi/e-deposit", "form for exports"),
+    Setting("ALEPH_DEFAULT_BASE", "nkc", "base of queries that name none"),
+    Setting("DEFAULT_LIBRARY", "CZE01", "library of DocumentQuery and of found records"),
+    Setting("EDEPOSIT_EXPORT_SIGNATURE", "edeposit", "form field sid of exports"),
+    Setting("EDEPOSIT_EXPORT_REFERER", "", "Referer of exports; empty: the signature"),
+    Setting("ALEPH_CONNECT_TIMEOUT", 10.0, "seconds to connect", between(0.01, 600)),
+    Setting("ALEPH_READ_TIMEOUT", 60.0, "seconds between two pieces of a reply",
+            between(0.01, 3600)),
+    Setting("ALEPH_TOTAL_TIMEOUT", 120.0, "seconds for one request, retries included",
+            between(0.01, 3600)),
+    Setting("ALEPH_RETRIES", 3, "how often a GET is tried again after a network error or 5xx",
+            between(0, 20)),
+    Setting("ALEPH_REQUESTS_PER_SECOND", 100.0, "the service's licence bounds them",
+            between(0.1, 10000)),
+    Setting("ALEPH_CONCURRENCY", 16, "requests of one search at the same time", between(1, 100)),
+    Setting("ALEPH_MAX_REPLY", 10 * 1024 * 1024, "bytes of the largest reply",
+            between(1000, 2**31)),
+    Setting("MAX_RECORDS", 30, "records of one search", between(1, 1000)),
+)  # fmt: skip
+
+_configuration = Configuration(_TABLE, "/edeposit/aleph.json")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _configuration.table:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = _configuration.get(name)
+    if name == "EDEPOSIT_EXPORT_REFERER" and not value:
+        return _configuration.get("EDEPOSIT_EXPORT_SIGNATURE")
+    return value
+
+
+def get_all_constants() -> list[str]:
+    """Names of all settings."""
+    return list(_configuration.table)
+
+
+def substitute_globals(config_dict: Mapping[str, Any]) -> None:
+    """Replace settings in this process.
+
+    Raises:
+        SettingsError: a value is wrong.
+    """
+    _configuration.substitute(config_dict)
+
+
+def reload() -> None:
+    """Read file and environment again; on failure the running values stay.
+
+    Raises:
+        SettingsError: the configuration is wrong.
+    """
+    _configuration.reload()
+
+
+def describe() -> list[tuple[str, str, Any, str]]:
+    """Rows of name, type, default and meaning."""
+    return _configuration.describe()
+
+
+if TYPE_CHECKING:
+    ALEPH_URL: str
+    ALEPH_EXPORT_URL: str
+    ALEPH_DEFAULT_BASE: str
+    DEFAULT_LIBRARY: str
+    EDEPOSIT_EXPORT_SIGNATURE: str
+    EDEPOSIT_EXPORT_REFERER: str
+    ALEPH_CONNECT_TIMEOUT: float
+    ALEPH_READ_TIMEOUT: float
+    ALEPH_TOTAL_TIMEOUT: float
+    ALEPH_RETRIES: int
+    ALEPH_REQUESTS_PER_SECOND: float
+    ALEPH_CONCURRENCY: int
+    ALEPH_MAX_REPLY: int
+    MAX_RECORDS: int
