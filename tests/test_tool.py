@@ -69,6 +69,8 @@ class Tool:
         return subprocess.Popen(
             [sys.executable, str(PROGRAM), *arguments],
             env=self.environment,
+            # A test run in the background has SIGINT ignored, and children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             **{
                 "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
                 **options,
