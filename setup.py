@@ -1,6 +1,7 @@
 """edeposit.amqp: Python functions as Unix daemons behind RabbitMQ."""
 
 import re
+from itertools import chain
 from pathlib import Path
 
 from setuptools import find_namespace_packages, setup
@@ -14,6 +15,7 @@ READ_ME = (
 )
 
 EXTRAS = {
+    "aleph": ["httpx>=0.25", "lxml>=4.9", "pymarc>=5", "python-stdnum>=1.19"],
     # ClamAV is spoken to by our own few lines; nothing from PyPI is needed.
     "antivirus": [],
     # edeposit.amqp.testing: pytest fixtures, and certificates for TLS tests.
@@ -22,6 +24,7 @@ EXTRAS = {
 DEVELOPMENT = [
     "clamd",
     "hypothesis",
+    "lxml-stubs",
     "mypy",
     "pytest-timeout",
     "ruff",
@@ -40,7 +43,10 @@ setup(
     python_requires=">=3.10",
     package_dir={"": "src"},
     packages=find_namespace_packages("src", include=["edeposit.*"]),
-    package_data={"edeposit.amqp": ["py.typed"]},
+    package_data={
+        "edeposit.amqp": ["py.typed"],
+        "edeposit.amqp.aleph.simulator": ["*.csv", "*.xml"],
+    },
     scripts=sorted(str(path.relative_to(HERE)) for path in HERE.glob("bin/*.py")),
     install_requires=[
         # adapter.py overrides two private methods; tests/test_adapter.py says when they change.
@@ -49,8 +55,13 @@ setup(
         "msgspec>=0.18",
         "rich>=13",
     ],
-    extras_require={**EXTRAS, "development": DEVELOPMENT + EXTRAS["testing"]},
-    entry_points={"edeposit.amqp.services": ["antivirus = edeposit.amqp.antivirus"]},
+    extras_require={**EXTRAS, "development": [*DEVELOPMENT, *chain(*EXTRAS.values())]},
+    entry_points={
+        "edeposit.amqp.services": [
+            "aleph = edeposit.amqp.aleph",
+            "antivirus = edeposit.amqp.antivirus",
+        ]
+    },
     classifiers=[
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3",

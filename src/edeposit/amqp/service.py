@@ -27,6 +27,7 @@ from edeposit.amqp.errors import AMQPError, StartError
 ENTRY_POINT_GROUP = "edeposit.amqp.services"
 
 BUILT_IN = {
+    "aleph": "edeposit.amqp.aleph",
     "antivirus": "edeposit.amqp.antivirus",
 }
 

@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 
 _DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 _BLANK_INDICATOR = " "
-# Control fields of the OAI dialect whose tags are letters: pymarc would make data fields of them.
-_LETTER_CONTROLS = ("LDR", "FMT", "HLD")
+_FIELD_ELEMENTS = ("leader", "controlfield", "fixfield", "datafield", "varfield")
+NO_NUMBER = "-1"
 
 
 def parse_xml(xml: str | bytes) -> Any:
@@ -75,7 +75,7 @@ def _parse(data: bytes, *, recover: bool) -> Any:
         remove_comments=True,
         remove_pis=True,
     )
-    root = etree.fromstring(data, parser)
+    root: Any = etree.fromstring(data, parser)
     if root is not None and root.getroottree().docinfo.doctype:
         raise InvalidRecordException("XML with a document type declaration is refused")
     return root
@@ -92,14 +92,14 @@ def first(root: Any, name: str) -> Any | None:
     return next(elements(root, name), None)
 
 
-def elements(root: Any, name: str) -> Iterator[Any]:
-    """All elements of a name, in document order."""
-    return (element for element in root.iter() if local_name(element) == name)
+def elements(root: Any, *names: str) -> Iterator[Any]:
+    """All elements of these names, of any namespace or none, in document order."""
+    return iter(root.iter(*(f"{{*}}{name}" for name in names)))
 
 
 def text_of(element: Any) -> str:
-    """An element's own text, stripped, with what is left between its children."""
-    return "".join(element.itertext()).strip()
+    """An element's text, stripped, with what stands in and between its children."""
+    return ("".join(element.itertext()) if len(element) else element.text or "").strip()
 
 
 class MarcRecord:
@@ -113,20 +113,26 @@ class MarcRecord:
         leader: as it stands in the XML; "" if there is none.
         controls: tag to text of all control fields, the last of a tag wins.
         is_oai: is it the OAI dialect?
+        doc_number: of the reply around the record, with its zeros; ``-1`` if it has none.
+        xml: the text it was read from.
 
     Raises:
         InvalidRecordException: it is no XML, or there is no record in it.
     """
 
     def __init__(self, xml: str | bytes) -> None:
-        record = first(parse_xml(xml), "record")
+        root = parse_xml(xml)
+        record = first(root, "record")
         if record is None:
             raise InvalidRecordException("There is no <record> in your MARC XML document!")
+        number = first(root, "doc_number")
+        self.doc_number = text_of(number) if number is not None else NO_NUMBER
+        self.xml = xml.decode("utf-8", "replace") if isinstance(xml, bytes) else xml
         self.controls: dict[str, str] = {}
         self.leader = ""
         self.record = pymarc.Record()
         self.is_oai = first(record, "oai_marc") is not None
-        for element in record.iter():
+        for element in elements(record, *_FIELD_ELEMENTS):
             name = local_name(element)
             if name == "leader":
                 self.leader = element.text or ""
@@ -147,15 +153,15 @@ class MarcRecord:
         self.controls[tag] = value
         if tag.isdigit() and tag < "010":
             self.record.remove_fields(tag)
-            self.record.add_field(pymarc.Field(tag=tag, data=value))
+            self.record.add_field(pymarc.Field(tag=tag, data=value))  # type: ignore[no-untyped-call]
 
     def _add_data(self, tag: str | None, element: Any) -> None:
         if not tag:
             return
         subfields = []
-        for child in element:
+        for child in element.iterchildren("{*}subfield"):
             code = child.get("code") or child.get("label")
-            if local_name(child) == "subfield" and code:
+            if code:
                 subfields.append(pymarc.Subfield(code[0], text_of(child)))
         indicators = pymarc.Indicators(
             _indicator(element.get("ind1") or element.get("i1")),
@@ -163,14 +169,15 @@ class MarcRecord:
         )
         if tag.isdigit() and tag < "010":
             return  # a data field with the tag of a control field: pymarc has no place for it
-        self.record.add_field(pymarc.Field(tag=tag, indicators=indicators, subfields=subfields))
+        field = pymarc.Field(tag=tag, indicators=indicators, subfields=subfields)
+        self.record.add_field(field)  # type: ignore[no-untyped-call]
 
     def fields(self, tag: str, ind1: str | None = None, ind2: str | None = None) -> list[Any]:
         """Data fields of a tag, in document order; an indicator of None is any."""
         return [
             field
             for field in self.record.get_fields(tag)
-            if not field.control_field
+            if field.indicators is not None
             and (ind1 is None or field.indicators.first == ind1)
             and (ind2 is None or field.indicators.second == ind2)
         ]

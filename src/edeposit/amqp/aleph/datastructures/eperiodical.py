@@ -12,13 +12,17 @@ from edeposit.amqp.aleph.datastructures.publishing import (
 )
 from edeposit.amqp.aleph.marcxml import MarcRecord, as_record
 
-_FIELDS = [
-    "url", "ISSN", "invalid_ISSNs", "nazev", "anotace", "podnazev", "id_number", "mistoVydani",
-    "datumVydani", "internal_url", "nakladatelVydavatel", "ISSNSouboruPublikaci",
-]  # fmt: skip
 
-
-class EPeriodical(namedtuple("EPeriodical", _FIELDS)):
+class EPeriodical(
+    namedtuple(
+        "EPeriodical",
+        [
+            "url", "ISSN", "invalid_ISSNs", "nazev", "anotace", "podnazev", "id_number",
+            "mistoVydani", "datumVydani", "internal_url", "nakladatelVydavatel",
+            "ISSNSouboruPublikaci",
+        ],
+    )
+):  # fmt: skip
     """A periodical.
 
     Attributes:

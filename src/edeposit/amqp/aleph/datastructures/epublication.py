@@ -13,15 +13,18 @@ from edeposit.amqp.aleph.datastructures.publishing import (
 )
 from edeposit.amqp.aleph.marcxml import MarcRecord, as_record
 
-_FIELDS = [
-    "ISBN", "invalid_ISBN", "id_number", "nazev", "podnazev", "vazba", "cena", "castDil",
-    "nazevCasti", "nakladatelVydavatel", "datumVydani", "poradiVydani", "zpracovatelZaznamu",
-    "format", "url", "mistoVydani", "ISBNSouboruPublikaci", "autori", "originaly", "internal_url",
-    "anotace",
-]  # fmt: skip
 
-
-class EPublication(namedtuple("EPublication", _FIELDS)):
+class EPublication(
+    namedtuple(
+        "EPublication",
+        [
+            "ISBN", "invalid_ISBN", "id_number", "nazev", "podnazev", "vazba", "cena", "castDil",
+            "nazevCasti", "nakladatelVydavatel", "datumVydani", "poradiVydani",
+            "zpracovatelZaznamu", "format", "url", "mistoVydani", "ISBNSouboruPublikaci", "autori",
+            "originaly", "internal_url", "anotace",
+        ],
+    )
+):  # fmt: skip
     """A book.
 
     Attributes:

@@ -1,0 +1,200 @@
+"""Export of a book to the librarians' web form.
+
+The form has 29 fields, which are always sent all. What is missing or wrong is found before
+anything is sent, and all of it is reported. The caller's structure is not changed. A POST is sent
+once: if its outcome is unknown, the error says so.
+"""
+
+import logging
+from typing import Any
+
+import httpx
+
+from edeposit.amqp.aleph import http, isbn, settings
+from edeposit.amqp.aleph.exceptions import (
+    ExportException,
+    ExportRejectedException,
+    InvalidExportDataException,
+    InvalidISBNException,
+)
+
+logger = logging.getLogger(__name__)
+
+ANNOTATION_PREFIX = "Nakladatelská anotace: "
+ANNOTATION_LIMIT = 500  # characters, without the prefix
+
+_SPECIAL = "/:,- "
+_BOOK = ("-----nam-a22------a-4500", "BK")
+_ELECTRONIC = "elektronický zdroj"
+# Leader, format, base, general material designation, hidden processor; by binding.
+_MEDIA = {
+    "mapa": ("-----nem-a22------a-4500", "MP", "30", "kartografický dokument", "ow"),
+    "CD-ROM": (*_BOOK, "30", _ELECTRONIC, "ow"),
+    "DVD": (*_BOOK, "30", _ELECTRONIC, "ow"),
+    "online": (*_BOOK, "49", _ELECTRONIC, "ox"),
+}
+_MEDIA_KEYS = ("P0100LDR__", "P0200FMT__", "P0300BAS__a", "P07022001_b", "P1501IST1_a")
+
+# Required form fields and what is said if they are blank, in the order of the checks.
+_REQUIRED = (
+    ("P07012001_a", "Nazev is required!"),
+    ("P0901210__a", "Místo vydání is required!"),
+    ("P0903210__d", "Datum vydání is required!"),
+    ("P0801205__a", "Pořadí vydání is required!"),
+    ("P1501IST1_a", "Zpracovatel is required! (H)"),
+    ("P1502IST1_b", "Zpracovatel is required! (V)"),
+    ("P0502010__b", "Vazba/forma is required!"),
+)
+
+
+class PostData:
+    """A book as the form's fields.
+
+    Args:
+        epub: an ``EPublication``; None counts as blank.
+    """
+
+    def __init__(self, epub: Any) -> None:
+        self._epub = epub
+        self._problems: list[str] = []
+
+    def get_POST_data(self) -> dict[str, str]:
+        """The 29 fields, validated.
+
+        Raises:
+            InvalidISBNException: wrong checksum of the ISBN or of the series' ISBN.
+            InvalidExportDataException: all other problems, each on a line.
+        """
+        self._problems = []
+        authors = self._authors()
+        fields = self._fields(authors)
+        self._validate(fields)
+        if self._problems:
+            raise InvalidExportDataException(self._problems)
+        return fields
+
+    def _fields(self, authors: list[str]) -> dict[str, str]:
+        epub = self._epub
+        binding = _text(epub.vazba)
+        fields = {"sid": settings.EDEPOSIT_EXPORT_SIGNATURE}
+        fields.update(zip(_MEDIA_KEYS, _MEDIA.get(binding, _MEDIA["online"]), strict=True))
+        main_isbn = _first(epub.ISBN, "ISBN").upper()
+        series = _first(epub.ISBNSouboruPublikaci, "ISBNSouboruPublikaci").upper()
+        annotation = _text(epub.anotace)
+        fields.update(
+            {
+                "P0501010__a": main_isbn,
+                "P1601ISB__a": main_isbn,
+                "P0502010__b": binding,
+                "P0503010__x": _text(epub.format),
+                "P0504010__d": _text(epub.cena),
+                "P0601010__a": series,
+                "P0602010__b": f"soubor : {series}" if series else "",
+                "P07012001_a": _text(epub.nazev),
+                "P07032001_e": _text(epub.podnazev),
+                "P07042001_h": _text(epub.castDil),
+                "P07052001_i": _text(epub.nazevCasti),
+                "P0801205__a": _text(epub.poradiVydani),
+                "P0901210__a": _text(epub.mistoVydani),
+                "P0902210__c": _text(epub.nakladatelVydavatel),
+                "P0903210__d": _text(epub.datumVydani),
+                "P1001330__a": ANNOTATION_PREFIX + annotation if annotation else "",
+                "P110185640u": _first(epub.url, "url", strip=False),
+                "P1301ZAK__b": authors[0] if authors else "",
+                "P1302ZAK__c": authors[1] if len(authors) > 1 else "",
+                "P1303ZAK__c": ", ".join(authors[2:]),
+                "P1401PJM__a": "",
+                "P1502IST1_b": _text(epub.zpracovatelZaznamu),
+                "P1801URL__u": _first(epub.internal_url, "internal_url", strip=False),
+            }
+        )
+        return fields
+
+    def _authors(self) -> list[str]:
+        authors = []
+        for author in _list(self._epub.autori):
+            if hasattr(author, "firstName") and hasattr(author, "lastName"):
+                author = f"{_text(author.firstName)} {_text(author.lastName)}"
+            if not isinstance(author, str):
+                kind = type(author)
+                self._problems.append(f"Bad type of author ({kind}) (str is required).")
+            elif _text(author):
+                authors.append(_text(author))
+        return authors
+
+    def _validate(self, fields: dict[str, str]) -> None:
+        main, series = fields["P0501010__a"], fields["P0601010__a"]
+        for value in (series, main):
+            if value and not isbn.is_valid(value):
+                raise InvalidISBNException(f"{value} has invalid ISBN checksum!")
+        if not main:
+            self._problems.append("ISBN is required!")
+        elif not isbn.is_czech(main):
+            self._problems.append("Only czech ISBN is accepted!")
+        self._problems += [text for key, text in _REQUIRED if not fields[key]]
+        if fields["P0502010__b"] == "online" and not fields["P0503010__x"]:
+            self._problems.append("Format is required!")
+        if not fields["P0902210__c"]:
+            self._problems.append("Nakladatel is required!")
+        if len(fields["P1001330__a"]) - len(ANNOTATION_PREFIX) > ANNOTATION_LIMIT:
+            self._problems.append(f"Annotation is too long (> {ANNOTATION_LIMIT}).")
+
+
+def exportEPublication(epub: Any) -> str:
+    """Send a book to the form.
+
+    Args:
+        epub: an ``EPublication``.
+
+    Returns:
+        The text of the form's reply.
+
+    Raises:
+        InvalidISBNException, InvalidExportDataException: nothing was sent.
+        ExportRejectedException: the form has rejected it, with its reason.
+        ExportException: it could not be sent, or the outcome is unknown; the text says which.
+    """
+    return _sendPostDict(PostData(epub).get_POST_data())
+
+
+def _sendPostDict(post_dict: dict[str, str]) -> str:
+    url = settings.ALEPH_EXPORT_URL
+    headers = {"Referer": settings.EDEPOSIT_EXPORT_REFERER}
+    try:
+        status, reply_headers, text = http.post_form(url, post_dict, headers)
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.InvalidURL) as error:
+        raise ExportException(f"Nothing was exported, {url} cannot be reached: {error}") from error
+    except httpx.HTTPError as error:
+        raise ExportException(
+            f"The outcome of the export is unknown, {url} gave no answer"
+            f" ({type(error).__name__}: {error})"
+        ) from error
+    info = reply_headers.get("aleph-info", "").strip()
+    if info.lower().startswith("error"):
+        raise ExportRejectedException(f"Export request was rejected by import webform: {info}")
+    if status >= 400:
+        raise ExportException(f"The export form answered with HTTP status {status}.")
+    logger.info("exported %s: %s %s", post_dict["P0501010__a"], status, info)
+    return text
+
+
+def _text(value: Any, strip: bool = True) -> str:
+    """A field's text without special characters at its ends; None is blank."""
+    if value is None:
+        return ""
+    text = str(value)
+    return text.strip(_SPECIAL) if strip else text.strip()
+
+
+def _list(value: Any) -> list[Any]:
+    if value is None or value == "":
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _first(value: Any, name: str, strip: bool = True) -> str:
+    """The first of a list; the form takes no more, the others are logged."""
+    texts = [text for text in (_text(item, strip) for item in _list(value)) if text]
+    if len(texts) > 1:
+        logger.warning("only the first %s is exported, not: %s", name, ", ".join(texts[1:]))
+    return texts[0] if texts else ""

@@ -1,0 +1,236 @@
+"""The export form: its fields, what is refused before sending, and what the form says."""
+
+import contextlib
+import http.server
+import socket
+import threading
+
+import pytest
+
+from edeposit.amqp.aleph import TitleQuery, reactToAMQPMessage, settings
+from edeposit.amqp.aleph.datastructures import (
+    Author,
+    CountRequest,
+    EPublication,
+    ExportRequest,
+    ExportResult,
+    FormatEnum,
+)
+from edeposit.amqp.aleph.exceptions import (
+    ExportException,
+    ExportRejectedException,
+    InvalidExportDataException,
+    InvalidISBNException,
+)
+from edeposit.amqp.aleph.export import PostData, exportEPublication
+
+BOOK = EPublication(
+    ISBN=["80-251-0225-4"], invalid_ISBN=[], id_number="nkc1", nazev="Krakatit /",
+    podnazev=": román", vazba=FormatEnum.BROZ, cena="199", castDil="1", nazevCasti="První",
+    nakladatelVydavatel="Aventinum", datumVydani="10/1924", poradiVydani="1.",
+    zpracovatelZaznamu="ABA001", format="20 cm",
+    url="http://x.cz/", mistoVydani="Praha :", ISBNSouboruPublikaci=[], autori=["Karel Čapek"],
+    originaly=[], internal_url="http://y.cz/a/", anotace="Dobrá kniha.",
+)  # fmt: skip
+
+
+def post(**changes):
+    return PostData(BOOK._replace(**changes)).get_POST_data()
+
+
+def test_the_form_has_its_29_fields():
+    fields = post()
+    assert len(fields) == 29
+    assert fields == {
+        "sid": "edeposit", "P0100LDR__": "-----nam-a22------a-4500", "P0200FMT__": "BK",
+        "P0300BAS__a": "49", "P07022001_b": "elektronický zdroj", "P1501IST1_a": "ox",
+        "P0501010__a": "80-251-0225-4", "P1601ISB__a": "80-251-0225-4", "P0502010__b": "brož.",
+        "P0503010__x": "20 cm", "P0504010__d": "199", "P0601010__a": "", "P0602010__b": "",
+        "P07012001_a": "Krakatit", "P07032001_e": "román", "P07042001_h": "1",
+        "P07052001_i": "První", "P0801205__a": "1.", "P0901210__a": "Praha",
+        "P0902210__c": "Aventinum", "P0903210__d": "10/1924",
+        "P1001330__a": "Nakladatelská anotace: Dobrá kniha.", "P110185640u": "http://x.cz/",
+        "P1301ZAK__b": "Karel Čapek", "P1302ZAK__c": "", "P1303ZAK__c": "", "P1401PJM__a": "",
+        "P1502IST1_b": "ABA001", "P1801URL__u": "http://y.cz/a/",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("binding", "media"),
+    [
+        ("mapa", ("-----nem-a22------a-4500", "MP", "30", "kartografický dokument", "ow")),
+        ("CD-ROM", ("-----nam-a22------a-4500", "BK", "30", "elektronický zdroj", "ow")),
+        ("DVD", ("-----nam-a22------a-4500", "BK", "30", "elektronický zdroj", "ow")),
+        ("online", ("-----nam-a22------a-4500", "BK", "49", "elektronický zdroj", "ox")),
+        ("váz.", ("-----nam-a22------a-4500", "BK", "49", "elektronický zdroj", "ox")),
+    ],
+)
+def test_the_binding_chooses_the_media(binding, media):
+    fields = post(vazba=binding)
+    keys = ("P0100LDR__", "P0200FMT__", "P0300BAS__a", "P07022001_b", "P1501IST1_a")
+    assert tuple(fields[key] for key in keys) == media
+
+
+def test_five_authors_objects_and_none():
+    authors = [Author("Karel", "Čapek", "dr."), "B", "C ", "D", "E"]
+    fields = post(autori=authors)
+    keys = ("P1301ZAK__b", "P1302ZAK__c", "P1303ZAK__c")
+    assert [fields[key] for key in keys] == ["Karel Čapek", "B", "C, D, E"]
+    assert len(authors) == 5
+    assert post(autori=None)["P1301ZAK__b"] == ""
+
+
+def test_lists_none_and_the_series():
+    fields = post(
+        ISBN="80-251-0225-4", ISBNSouboruPublikaci=["80-204-0105-9"], url=["http://a/", "http://b"],
+        internal_url=None, anotace=None, cena=None,
+    )  # fmt: skip
+    assert fields["P0601010__a"] == "80-204-0105-9"
+    assert fields["P0602010__b"] == "soubor : 80-204-0105-9"
+    assert (fields["P110185640u"], fields["P1801URL__u"]) == ("http://a/", "")
+    assert (fields["P1001330__a"], fields["P0504010__d"]) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"nazev": ""}, "Nazev is required!"),
+        ({"nazev": None}, "Nazev is required!"),
+        ({"mistoVydani": " : "}, "Místo vydání is required!"),
+        ({"datumVydani": ""}, "Datum vydání is required!"),
+        ({"poradiVydani": ""}, "Pořadí vydání is required!"),
+        ({"zpracovatelZaznamu": ""}, "Zpracovatel is required! (V)"),
+        ({"vazba": ""}, "Vazba/forma is required!"),
+        ({"vazba": "online", "format": ""}, "Format is required!"),
+        ({"nakladatelVydavatel": ""}, "Nakladatel is required!"),
+        ({"ISBN": []}, "ISBN is required!"),
+        ({"ISBN": None}, "ISBN is required!"),
+        ({"ISBN": ["978-3-16-148410-0"]}, "Only czech ISBN is accepted!"),
+        ({"anotace": "ř" * 501}, "Annotation is too long (> 500)."),
+        ({"autori": [7]}, "Bad type of author (<class 'int'>) (str is required)."),
+    ],
+)
+def test_what_is_missing_or_wrong_is_said_and_nothing_is_sent(simulator, changes, text):
+    with pytest.raises(InvalidExportDataException) as caught:
+        exportEPublication(BOOK._replace(**changes))
+    assert caught.value.problems == [text]
+    assert isinstance(caught.value, AssertionError)
+    assert simulator.exports == []
+
+
+def test_all_problems_are_said_at_once():
+    with pytest.raises(InvalidExportDataException) as caught:
+        post(nazev=None, vazba=None, nakladatelVydavatel="", ISBN=[])
+    assert str(caught.value).splitlines() == [
+        "ISBN is required!", "Nazev is required!", "Vazba/forma is required!",
+        "Nakladatel is required!",
+    ]  # fmt: skip
+
+
+def test_500_characters_pass():
+    assert len(post(anotace="ř" * 500)["P1001330__a"]) == 523
+
+
+@pytest.mark.parametrize("isbn", ["80-251-0225-5", "80-251-0225-4 abc", "1234567890128", "x"])
+def test_a_wrong_checksum_is_said(simulator, isbn):
+    for changes in ({"ISBN": [isbn]}, {"ISBNSouboruPublikaci": isbn}):
+        with pytest.raises(InvalidISBNException, match="has invalid ISBN checksum!"):
+            exportEPublication(BOOK._replace(**changes))
+    assert simulator.exports == []
+
+
+@pytest.mark.parametrize("isbn", ["978 80 251 0225 1", "978-80-251-0225-1", "8025102254"])
+def test_czech_isbns_pass_in_every_form(isbn):
+    assert post(ISBN=[isbn])["P0501010__a"] == isbn
+
+
+def test_an_export_is_answered_with_the_isbn_as_it_came(simulator):
+    before = tuple(BOOK)
+    answer = reactToAMQPMessage(ExportRequest(BOOK), None)
+    assert answer == ExportResult(["80-251-0225-4"])
+    assert tuple(BOOK) == before
+    assert simulator.exports[0] == post()
+
+
+def test_a_rejection_raises_with_the_servers_reason(simulator):
+    simulator.reject_with = "the librarian says no"
+    with pytest.raises(ExportRejectedException) as caught:
+        exportEPublication(BOOK)
+    assert str(caught.value) == (
+        "Export request was rejected by import webform: Error: the librarian says no"
+    )
+
+
+@contextlib.contextmanager
+def form(reply):
+    """A form that is answered by ``reply(handler)``; the requests' headers are kept."""
+    seen = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            seen.append(dict(self.headers))
+            self.rfile.read(int(self.headers["Content-Length"]))
+            reply(self)
+
+        do_GET = do_POST
+
+        def log_message(self, *args):
+            pass
+
+    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=httpd.serve_forever, args=(0.02,), daemon=True).start()
+    settings.substitute_globals({"ALEPH_EXPORT_URL": f"http://127.0.0.1:{httpd.server_port}/form"})
+    try:
+        yield seen
+    finally:
+        httpd.shutdown()
+        httpd.server_close()
+
+
+def answer(handler, status, **headers):
+    handler.send_response(status)
+    for name, value in headers.items():
+        handler.send_header(name.replace("_", "-"), value)
+    handler.end_headers()
+
+
+def test_the_info_header_is_read_in_any_case():
+    with form(lambda h: answer(h, 200, ALEPH_Info=" ERROR: no ")):
+        with pytest.raises(ExportRejectedException):
+            exportEPublication(BOOK)
+    with form(lambda h: answer(h, 200, Aleph_Info="all right")):
+        exportEPublication(BOOK)
+
+
+def test_a_failed_form_is_not_asked_again():
+    with form(lambda h: answer(h, 500)) as seen:
+        with pytest.raises(ExportException, match="HTTP status 500"):
+            exportEPublication(BOOK)
+        assert len(seen) == 1
+
+
+def test_a_lost_answer_is_an_unknown_outcome():
+    with form(lambda h: h.connection.shutdown(socket.SHUT_RDWR)) as seen:
+        with pytest.raises(ExportException, match="outcome of the export is unknown"):
+            exportEPublication(BOOK)
+        assert len(seen) == 1
+
+
+def test_a_form_that_is_not_there_gets_nothing():
+    settings.substitute_globals({"ALEPH_EXPORT_URL": "http://127.0.0.1:1/form"})
+    with pytest.raises(ExportException, match="Nothing was exported"):
+        exportEPublication(BOOK)
+
+
+def test_the_referer_goes_to_the_form_only(simulator):
+    settings.substitute_globals({"EDEPOSIT_EXPORT_SIGNATURE": "sig"})
+    with form(lambda h: answer(h, 200, Set_Cookie="a=b")) as seen:
+        exportEPublication(BOOK)
+        assert seen[0]["Referer"] == "sig"
+        assert seen[0]["User-Agent"].startswith("edeposit.amqp/")
+        settings.substitute_globals({"ALEPH_URL": settings.ALEPH_EXPORT_URL, "ALEPH_RETRIES": 0})
+        with contextlib.suppress(Exception):
+            reactToAMQPMessage(CountRequest(TitleQuery("x")), None)
+        assert len(seen) >= 2
+        assert "Referer" not in seen[-1]
+        assert "Cookie" not in seen[-1]
