@@ -23,7 +23,7 @@ from edeposit.amqp import settings
 from edeposit.amqp.parameters import getConParams
 from edeposit.amqp.testing import RabbitNode
 
-STEPS = ("antivirus",)
+STEPS = ("antivirus", "aleph")
 
 
 class Stage:
@@ -47,13 +47,16 @@ class Stage:
     def say(self, text):
         self.console.print(text, style="italic", highlight=False)
 
-    def command(self, *arguments, expect=0):
+    def command(self, *arguments, expect=0, shorten=False):
         """Show a command, run it, show its output; another exit code ends the demo."""
         self.console.print(f"$ {shlex.join(arguments)}", style="bold cyan", highlight=False)
         done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=120)
         for text in (done.stdout, done.stderr):
+            lines = [line if len(line) <= 96 else f"{line[:95]}…" for line in text.splitlines()]
+            if shorten and len(lines) > 12:
+                lines = [*lines[:12], f"… and {len(lines) - 12} more lines"]
             if text.strip():
-                self.console.print(text.rstrip(), markup=False, highlight=False)
+                self.console.print("\n".join(lines).rstrip(), markup=False, highlight=False)
         if done.returncode != expect:
             raise AssertionError(f"exit code {done.returncode}, expected {expect}")
         return done.stdout

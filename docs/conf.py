@@ -55,11 +55,13 @@ def _table(rows: list[tuple[str, str, object, str]], prefix: str = "") -> str:
 def write_settings(_app: object) -> None:
     """Write the settings tables that the pages include, from the settings' declarations."""
     from edeposit.amqp import settings
+    from edeposit.amqp.aleph import settings as aleph
     from edeposit.amqp.antivirus import settings as antivirus
 
     tables = {
         "settings.inc": _table(settings.describe()),
-        "antivirus_settings.inc": _table(antivirus.describe()),
+        "aleph_settings.inc": _table(aleph.describe()),
+        "antivirus_settings.inc": _table(antivirus.describe(), "ANTIVIRUS_"),
     }
     directory = HERE / "_build"
     directory.mkdir(exist_ok=True)
