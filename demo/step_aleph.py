@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 from edeposit.amqp import settings
 from edeposit.amqp.aleph import AuthorQuery, GenericQuery, ISBNQuery
@@ -34,8 +35,13 @@ def run(stage):
     stage.daemon(DAEMON)
 
     stage.say("A search with twenty lines of plain pika (docs/examples/plain_pika.py):")
-    host, port = settings.RABBITMQ_HOST, settings.RABBITMQ_PORT
-    answer = stage.command(sys.executable, str(EXAMPLE), host, port, ISBN, shorten=True)
+    # In the environment: a password must not stand in a command that is shown.
+    os.environ["AMQP_URL"] = (
+        f"amqp{'s' if settings.RABBITMQ_SSL else ''}://{quote(settings.RABBITMQ_USER_NAME)}:"
+        f"{quote(settings.RABBITMQ_USER_PASSWORD, safe='')}@{settings.RABBITMQ_HOST}:"
+        f"{settings.RABBITMQ_PORT}/{quote(settings.RABBITMQ_ALEPH_VIRTUALHOST, safe='')}"
+    )
+    answer = stage.command(sys.executable, str(EXAMPLE), ISBN, shorten=True)
     stage.expect("a SearchResult", "Raymond", "SearchResult" in answer and "Raymond" in answer)
 
     stage.say("The same and more through the client:")

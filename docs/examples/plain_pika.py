@@ -1,17 +1,18 @@
-"""A search in the catalogue with nothing but pika; settings as arguments: HOST PORT ISBN."""
+"""A search in the catalogue with nothing but pika; AMQP_URL says where, the argument what."""
 
 import json
+import os
 import sys
 import uuid
 
 import pika
 
-host, port, isbn = sys.argv[1:]
-connection = pika.BlockingConnection(pika.ConnectionParameters(host, int(port), "aleph"))
+url = os.environ.get("AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/aleph")
+connection = pika.BlockingConnection(pika.URLParameters(url))
 channel = connection.channel()
 request = {
     "__nt_name": "SearchRequest",
-    "query": {"__nt_name": "ISBNQuery", "ISBN": isbn, "base": "nkc"},
+    "query": {"__nt_name": "ISBNQuery", "ISBN": sys.argv[1], "base": "nkc"},
 }
 number = str(uuid.uuid4())
 properties = pika.BasicProperties(
@@ -22,7 +23,7 @@ for method, properties, body in channel.consume("plone", inactivity_timeout=30):
     if method is None:
         sys.exit("no answer within 30 s")
     if properties.headers["UUID"] == number:
+        print(json.dumps(json.loads(body), ensure_ascii=False, indent=1))
         channel.basic_ack(method.delivery_tag)
         break
-print(json.dumps(json.loads(body), ensure_ascii=False, indent=1))
 connection.close()
