@@ -109,6 +109,21 @@ def test_second_sigterm_leaves_at_once_and_gives_the_job_back(service, make_daem
     assert method.redelivered
 
 
+def test_sigterm_without_a_connection_gives_the_job_back(service, make_daemon, proxy):
+    daemon = make_daemon(port=proxy.port).start()
+    number = service.send({"__nt_name": "Do", "what": "sleep", "argument": 30})
+    wait_for(lambda: daemon.runs(), what="the job runs")
+    proxy.refuse()
+    proxy.cut()
+    wait_for(lambda: daemon.state() == "reconnecting", what="the connection is lost")
+    started = time.monotonic()
+    daemon.stop()
+    assert time.monotonic() - started < 5
+    assert "1 requests unfinished" in daemon.log()
+    _, properties, _ = service.get("daemon")
+    assert properties.headers["UUID"] == number
+
+
 def test_stop_timeout_abandons_a_hanging_handler(service, make_daemon):
     daemon = make_daemon(STOP_TIMEOUT="1").start()
     service.send({"__nt_name": "Do", "what": "sleep", "argument": 60})

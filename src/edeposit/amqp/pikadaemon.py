@@ -471,7 +471,12 @@ class PikaDaemon(DaemonRunnerWrapper):
         self._check_drained()
 
     def _check_drained(self) -> None:
-        if not self._ledger.live and not len(self._running_link().publisher):
+        link = self._running_link()
+        if self._ledger.live or len(link.publisher):
+            return
+        if self._ledger.unfinished and not link.is_usable:
+            self._abandon("there is no connection to answer on")
+        else:
             self._leave()
 
     def _abandon(self, why: str) -> None:
