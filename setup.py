@@ -18,6 +18,14 @@ EXTRAS = {
     "aleph": ["httpx>=0.25", "lxml>=4.9", "pymarc>=5", "python-stdnum>=1.19"],
     # ClamAV is spoken to by our own few lines; nothing from PyPI is needed.
     "antivirus": [],
+    # libpass is the maintained passlib; PyYAML only ever through its plain loaders.
+    "ftp": [
+        "libpass>=1.9",
+        "lxml>=4.9",
+        "python-stdnum>=1.19",
+        "pyyaml>=6",
+        "watchdog>=3",
+    ],
     # edeposit.amqp.testing: pytest fixtures, and certificates for TLS tests.
     "testing": ["pytest>=7", "cryptography>=41"],
 }
@@ -29,6 +37,8 @@ DEVELOPMENT = [
     "pytest-timeout",
     "ruff",
     "sphinx",
+    "types-PyYAML",
+    "types-passlib",
     "types-setuptools",
 ]
 

@@ -49,7 +49,7 @@ class PikaDaemon(DaemonRunnerWrapper):
 
     Args:
         connection_param: where to connect.
-        queue: the queue to consume.
+        queue: the queue to consume; empty: none, the daemon only publishes.
         output_exchange: where ``sendResponse`` publishes.
         output_key: its default routing key.
         name: name of pid file, log and status; default ``<virtual host>-<queue>``.
@@ -327,6 +327,9 @@ class PikaDaemon(DaemonRunnerWrapper):
             self._resubscribing.reset()
             self._running_link().usable()
 
+        if not self.queue:
+            self._running_link().usable()
+            return
         channel.basic_qos(prefetch_count=self._prefetch_count(), callback=with_qos)
 
     def _prefetch_count(self) -> int:
@@ -338,13 +341,16 @@ class PikaDaemon(DaemonRunnerWrapper):
 
     def on_usable(self) -> None:
         """The consumer is registered (engine)."""
-        logger.info(
-            "consuming %r in virtual host %r (prefetch %d, %d handler threads)", self.queue,
-            self.connection_param.virtual_host, self._prefetch_count(), self._concurrency(),
-        )  # fmt: skip
+        if self.queue:
+            logger.info(
+                "consuming %r in virtual host %r (prefetch %d, %d handler threads)", self.queue,
+                self.connection_param.virtual_host, self._prefetch_count(), self._concurrency(),
+            )  # fmt: skip
+        else:
+            logger.info("connected to virtual host %r", self.connection_param.virtual_host)
         self._was_ready = True
-        self._set_state("consuming")
-        self.ready("consuming")
+        self._set_state(self._working_state)
+        self.ready(self._working_state)
 
     def on_cancelled(self) -> None:
         """The broker took the consumer away: its queue was deleted or moved (engine)."""
@@ -395,7 +401,7 @@ class PikaDaemon(DaemonRunnerWrapper):
         else:
             logger.info("the broker takes messages again")
         if not self._ledger.draining:
-            self._set_state("blocked" if blocked else "consuming")
+            self._set_state("blocked" if blocked else self._working_state)
 
     def on_batch_end(self) -> None:
         """A batch of frames or results is done (engine): write the acks."""
@@ -431,7 +437,7 @@ class PikaDaemon(DaemonRunnerWrapper):
         link.ioloop.add_handler(self.signals.fileno(), self._on_signal, IOLoop.READ)
         self._set_state("connecting")
         self.onStart()
-        for number in range(self._concurrency()):
+        for number in range(self._concurrency() if self.queue else 0):
             thread = threading.Thread(target=self._work, name=f"handler-{number}", daemon=True)
             thread.start()
             self._threads.append(thread)
@@ -472,12 +478,21 @@ class PikaDaemon(DaemonRunnerWrapper):
 
     def _check_drained(self) -> None:
         link = self._running_link()
-        if self._ledger.live or len(link.publisher):
+        if self._ledger.live or len(link.publisher) or not self.is_idle():
             return
         if self._ledger.unfinished and not link.is_usable:
             self._abandon("there is no connection to answer on")
         else:
             self._leave()
+
+    def is_idle(self) -> bool:
+        """Is there no work but that on messages? Overridden by daemons with threads of their own;
+        called on the I/O thread while draining, after each batch."""
+        return True
+
+    @property
+    def _working_state(self) -> str:
+        return "consuming" if self.queue else "connected"
 
     def _abandon(self, why: str) -> None:
         unfinished = self._ledger.unfinished

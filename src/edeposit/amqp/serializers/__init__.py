@@ -151,8 +151,10 @@ def _list_to_plain(value: Iterable[Any], depth: int) -> list[Any]:
 def _namedtuple_to_plain(value: Any, depth: int) -> dict[str, Any]:
     result: dict[str, Any] = {}
     field = ""
+    # A class with fields that JSON has no form for (bytes) gives their wire form itself.
+    to_wire = getattr(value, "to_wire", None)
     try:
-        for field, item in zip(value._fields, value, strict=True):
+        for field, item in zip(value._fields, to_wire() if to_wire else value, strict=True):
             result[field] = _to_plain(item, depth - 1)
     except UnserializableError as error:
         error.inside(field)

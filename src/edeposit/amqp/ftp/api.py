@@ -1,0 +1,293 @@
+"""Users of the FTP server: add, remove, passwords.
+
+What must stay true: nothing outside DATA_PATH is made, changed or deleted, whatever a name or a
+line of the passwd file says; a user exists completely or not at all; a password appears in no
+error and no log. ProFTPD reads its AuthUserFile at each login, so no reload is needed.
+"""
+
+import contextlib
+import functools
+import logging
+import os
+import pwd
+import re
+import secrets
+import shutil
+import signal
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from passlib.hash import sha512_crypt
+
+from edeposit.amqp.ftp import homes, sessions, settings
+from edeposit.amqp.ftp.exceptions import FTPError
+from edeposit.amqp.ftp.passwd_reader import Entry, edit, get_ftp_uid, load_users, set_permissions
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,31}")
+# FTP sends a password as one line, and no client types more.
+_MAX_PASSWORD = 512
+
+
+def require_root(fn: Callable[P, R]) -> Callable[P, R]:
+    """Decorator: the function raises ``AssertionError`` unless it is called by root."""
+
+    @functools.wraps(fn)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        if os.geteuid() != 0:
+            raise AssertionError(f"You have to be root to run function '{fn.__name__}'.")
+        return fn(*args, **kwargs)
+
+    return checked
+
+
+def _is_valid_username(name: str) -> bool:
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
+def _check_username(name: str) -> None:
+    if not _is_valid_username(name):
+        raise AssertionError(f"Invalid format of username '{str(name)[:100]}'!")
+
+
+def _check_not_a_system_account(name: str) -> None:
+    with contextlib.suppress(KeyError):
+        pwd.getpwnam(name)
+        raise AssertionError(f"Invalid format of username '{name}'!")
+
+
+def _hash(password: str) -> str:
+    """SHA-512-crypt of a password.
+
+    Raises:
+        AssertionError: it is empty.
+        ValueError: no FTP client could send it.
+    """
+    if not isinstance(password, str) or not password:
+        raise AssertionError("Password is reqired!")
+    if len(password) > _MAX_PASSWORD or any(
+        ord(char) < 32 or ord(char) == 127 for char in password
+    ):
+        raise ValueError(
+            f"The password is longer than {_MAX_PASSWORD} characters or holds a control character."
+        )
+    scheme = sha512_crypt.using(rounds=settings.HASH_ROUNDS)  # type: ignore[no-untyped-call]
+    return str(scheme.hash(password))
+
+
+@require_root
+def add_user(username: str, password: str) -> None:
+    """Make a user with a home and a lock file in it.
+
+    Args:
+        username: letters, digits, ``_``, ``.``, ``-``; 1 to 32, not beginning with ``.`` or
+            ``-``; not the name of an account of the system.
+        password: not empty.
+
+    Raises:
+        AssertionError: not root; a bad name; the user exists; no password.
+        ValueError: no FTP client could send this password.
+        OSError: the home or the file cannot be written; nothing is left of the user.
+    """
+    _check_username(username)
+    _check_not_a_system_account(username)
+    if username in load_users():  # once more under the lock; here it saves the hash's time
+        raise AssertionError(f"User '{username}' is already registered!")
+    pass_hash = _hash(password)
+    home = homes.home_of(username)
+    number = str(settings.PROFTPD_USERS_GID)
+    with edit() as file:
+        if username in file:
+            raise AssertionError(f"User '{username}' is already registered!")
+        is_new = _make_home(home)
+        try:
+            file.put(username, Entry(pass_hash, number, number, "", home, "/bin/false"))
+            file.write()
+            file.changed = False
+        except BaseException:
+            if is_new:
+                _delete_home(home)
+            raise
+    logger.info("user %s added", username)
+
+
+@require_root
+def remove_user(username: str) -> None:
+    """Remove a user and everything in the home; open sessions are ended.
+
+    Raises:
+        AssertionError: not root; there is no such user; the home is not in DATA_PATH.
+        OSError: the file cannot be written, or the home not deleted.
+    """
+    with edit() as file:
+        if username not in file:
+            raise AssertionError(f"Username '{username}' not found!")
+        home = file.get(username).home.rstrip("/")
+        has_home = os.path.lexists(home)
+        if has_home:
+            _check_home(username, home)
+        file.remove(username)
+        file.write()
+        file.changed = False
+        aside = _put_aside(home) if has_home else None
+    ended = sessions.end(username)
+    if aside is not None:
+        _delete(aside)
+    logger.info("user %s removed, %d sessions ended", username, ended)
+
+
+@require_root
+def change_password(username: str, new_password: str) -> None:
+    """Set a new password.
+
+    Raises:
+        AssertionError: not root; there is no such user; no password.
+        ValueError: no FTP client could send this password.
+        OSError: the file cannot be written; the old password counts.
+    """
+    if username not in load_users():
+        raise AssertionError(f"Username '{username}' not found!")
+    pass_hash = _hash(new_password)
+    with edit() as file:
+        if username not in file:
+            raise AssertionError(f"Username '{username}' not found!")
+        file.put(username, file.get(username)._replace(pass_hash=pass_hash))
+    logger.info("password of %s changed", username)
+
+
+@require_root
+def list_users() -> list[str]:
+    """Names of all users, sorted.
+
+    Raises:
+        AssertionError: not root; the file is broken.
+    """
+    return sorted(load_users())
+
+
+@require_root
+def create_lock_file(path: str) -> None:
+    """Write a lock file.
+
+    Args:
+        path: of the file; its directory must not be a link.
+
+    Raises:
+        AssertionError: not root.
+        OSError: it cannot be written.
+    """
+    directory, name = os.path.split(path)
+    descriptor = os.open(directory or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        homes.write_file(descriptor, name, settings.LOCK_FILE_CONTENT, 0o775)
+    finally:
+        os.close(descriptor)
+
+
+@require_root
+def recursive_chmod(path: str, mode: int = 0o755) -> None:
+    """Set mode and owner (``proftpd``) of everything below; links and what they lead to stay.
+
+    Raises:
+        AssertionError: not root.
+        OSError: there is no such directory.
+        KeyError: there is no user ``proftpd``.
+    """
+    uid = get_ftp_uid()
+    for _, directories, files, descriptor in os.fwalk(path, follow_symlinks=False):
+        for name in (*directories, *files):
+            inner = f"/proc/self/fd/{descriptor}/{name}"
+            info = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            is_directory = stat.S_ISDIR(info.st_mode)
+            if is_directory or (stat.S_ISREG(info.st_mode) and info.st_nlink == 1):
+                set_permissions(inner, uid, mode=mode)
+    set_permissions(path, uid, mode=mode)
+
+
+@require_root
+def reload_configuration() -> bool:
+    """Have ProFTPD read its configuration again (SIGHUP); returns whether it runs.
+
+    Only the process in its PidFile is signalled, and only if it is ProFTPD.
+
+    Raises:
+        AssertionError: not root.
+    """
+    try:
+        pid = int(Path(settings.PROFTPD_PIDFILE).read_text("ascii"))
+        if Path(f"/proc/{pid}/comm").read_text("utf-8").strip() != "proftpd":
+            return False
+        os.kill(pid, signal.SIGHUP)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _make_home(home: str) -> bool:
+    """Make a home with its lock file; returns False if the directory was there already."""
+    try:
+        os.mkdir(home, 0o700)
+        is_new = True
+    except FileExistsError:
+        is_new = False
+    try:
+        with homes.opened(home) as directory:
+            number = settings.PROFTPD_USERS_GID
+            # The lock comes before the user can do anything: without one an import begins.
+            homes.write_lock(directory)
+            os.fchown(directory, number, number)
+            os.fchmod(directory, 0o770)
+    except BaseException:
+        if is_new:
+            _delete_home(home)
+        raise
+    return is_new
+
+
+def _check_home(username: str, home: str) -> None:
+    if os.path.basename(home) != username:
+        raise AssertionError(f"Home '{home}' of '{username}' is not in {settings.DATA_PATH}!")
+    try:
+        with homes.opened(home):
+            pass
+    except homes.HomeError as error:
+        raise AssertionError(
+            f"Home '{home}' of '{username}' cannot be removed: {error.strerror}"
+        ) from error
+
+
+def _put_aside(home: str) -> str:
+    """Rename a home to where no FTP user can get, so that nothing changes while it is deleted."""
+    os.makedirs(settings.SPOOL_PATH, 0o700, exist_ok=True)
+    aside = f"{settings.SPOOL_PATH}trash-{secrets.token_hex(8)}"
+    os.rename(home, aside)
+    return aside
+
+
+def _delete_home(home: str) -> None:
+    _delete(_put_aside(home))
+
+
+def _delete(path: str) -> None:
+    if not shutil.rmtree.avoids_symlink_attacks:
+        raise OSError("this system cannot delete directories safely")
+    shutil.rmtree(path)
+
+
+def check_server() -> None:
+    """Look whether the manager can work.
+
+    Raises:
+        FTPError: it is not root, or a directory is missing.
+    """
+    if os.geteuid() != 0:
+        raise FTPError("the manager has to be run by root, it makes homes and writes passwords")
+    for path in (os.path.dirname(settings.LOGIN_FILE), settings.DATA_PATH):
+        if not os.path.isdir(path):
+            raise FTPError(f"there is no directory {path}: has edeposit_proftpd_init.py been run?")
