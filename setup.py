@@ -70,6 +70,7 @@ setup(
         "edeposit.amqp.services": [
             "aleph = edeposit.amqp.aleph",
             "antivirus = edeposit.amqp.antivirus",
+            "ftp = edeposit.amqp.ftp",
         ]
     },
     classifiers=[

@@ -37,7 +37,8 @@ class SenderDaemon(PikaDaemon):
         output_exchange: where ``send`` publishes.
         output_key: its routing key.
         work: called in a thread of its own with ``send(data, UUID)`` and an event that is set
-            when it has to end. When it returns by itself or raises, the daemon ends.
+            when it has to end. When it returns by itself or raises, the daemon ends. Without it
+            ``onStart()`` has to set the attribute ``work``.
         name: name of pid file, log and status.
         daemon_options: of ``DaemonRunnerWrapper``.
     """
@@ -47,7 +48,7 @@ class SenderDaemon(PikaDaemon):
         connection_param: pika.ConnectionParameters,
         output_exchange: str,
         output_key: str,
-        work: Work,
+        work: Work | None = None,
         *,
         name: str,
         **daemon_options: Any,
@@ -100,6 +101,7 @@ class SenderDaemon(PikaDaemon):
 
     def _run_work(self) -> None:
         try:
+            assert self.work is not None
             self.work(self.send, self._end)
         except ClosedError:
             pass

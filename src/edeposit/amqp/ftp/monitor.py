@@ -160,8 +160,11 @@ class Importer:
         entry = self._unfinished[key]
         try:
             advance(entry)
-        except OSError as error:
-            logger.error("import of %s: %s; it will be tried again", entry.data["home"], error)
+        except Exception as error:
+            # One home must not end the monitor; what was taken from it is safe in the spool.
+            unexpected = not isinstance(error, OSError)
+            logger.error("import of %s: %s; it will be tried again", entry.data["home"], error,
+                         exc_info=unexpected)  # fmt: skip
             return None
         del self._unfinished[key]
         if not entry.is_silent:
@@ -196,31 +199,34 @@ class Monitor:
     """Imports and sends until it is stopped.
 
     Args:
-        filename: the extended log.
-        send: publishes a request under a UUID and returns when the broker has it. Raises
-            ``MessageTooLargeError``, or ``ClosedError`` when the daemon ends.
-        stop: set when the daemon ends.
+        filename: the extended log; it is waited for if it is not there yet.
 
     Raises:
         FTPError: the spool cannot be used.
     """
 
-    def __init__(self, filename: str, send: Send, stop: threading.Event) -> None:
+    def __init__(self, filename: str) -> None:
         self.spool = Spool()
         self._importer = Importer(self.spool)
         self._log = LogFollower(filename, self.spool.path / "position.json")
-        self._send = send
-        self._stop = stop
+        self._send: Send
+        self._stop: threading.Event
         self._news = threading.Event()  # for the importing thread
         self._unsent = threading.Event()  # for the sending thread
         self._trouble: BaseException | None = None
 
-    def run(self) -> None:
-        """Work until ``stop`` is set.
+    def run(self, send: Send, stop: threading.Event) -> None:
+        """Work until it has to end.
+
+        Args:
+            send: publishes a request under a UUID and returns when the broker has it. Raises
+                ``MessageTooLargeError``, or ``ClosedError`` when the daemon ends.
+            stop: set when the daemon ends.
 
         Raises:
             Exception: a defect; the spool keeps what is not sent.
         """
+        self._send, self._stop = send, stop
         self.spool.clean()
         observer = _watch_directory(os.path.dirname(os.path.abspath(self._log.path)), self._news)
         threading.Thread(target=self._wake_at_stop, name="stop", daemon=True).start()
@@ -350,9 +356,23 @@ def _watch_directory(path: str, event: threading.Event) -> Any:
     return observer
 
 
-def watch(filename: str, send: Send, stop: threading.Event) -> None:
-    """What the monitor daemon does; see ``Monitor``."""
-    Monitor(filename, send, stop).run()
+def prepare(filename: str | None = None) -> Callable[[Send, threading.Event], None]:
+    """Check what the monitor needs.
+
+    Args:
+        filename: the extended log; None: the setting LOG_FILE.
+
+    Returns:
+        What the monitor daemon does, see ``Monitor.run``.
+
+    Raises:
+        FTPError: the log's directory is missing, or the spool cannot be used.
+    """
+    path = settings.LOG_FILE if filename is None else filename
+    # The server makes the log itself, perhaps only later; its directory must be there.
+    if not os.path.isdir(os.path.dirname(path)):
+        raise FTPError(f"'{path}' doesn't exists!")
+    return Monitor(path).run
 
 
 def process_log(lines: Iterable[str | bytes]) -> Iterator[ImportRequest]:
@@ -384,7 +404,7 @@ def main(filename: str | None) -> None:
             print(request)
         return
     try:
-        watch(filename, lambda request, _uuid: print(request, flush=True), threading.Event())
+        Monitor(filename).run(lambda request, _uuid: print(request, flush=True), threading.Event())
     except KeyboardInterrupt:
         pass
 
