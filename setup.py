@@ -14,18 +14,13 @@ READ_ME = (
     (HERE / "README.rst").read_text("utf-8") + "\n" + (HERE / "CHANGES.rst").read_text("utf-8")
 )
 
+ALEPH = ["httpx>=0.25", "lxml>=4.9", "pymarc>=5", "python-stdnum>=1.19"]
 EXTRAS = {
-    "aleph": ["httpx>=0.25", "lxml>=4.9", "pymarc>=5", "python-stdnum>=1.19"],
+    "aleph": ALEPH,
     # ClamAV is spoken to by our own few lines; nothing from PyPI is needed.
     "antivirus": [],
-    # libpass is the maintained passlib; PyYAML only ever through its plain loaders.
-    "ftp": [
-        "libpass>=1.9",
-        "lxml>=4.9",
-        "python-stdnum>=1.19",
-        "pyyaml>=6",
-        "watchdog>=3",
-    ],
+    # The books in its messages are the catalogue's. libpass is the maintained passlib.
+    "ftp": [*ALEPH, "libpass>=1.9", "pyyaml>=6", "watchdog>=3"],
     # edeposit.amqp.testing: pytest fixtures, and certificates for TLS tests.
     "testing": ["pytest>=7", "cryptography>=41"],
 }

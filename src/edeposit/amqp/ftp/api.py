@@ -15,7 +15,7 @@ import secrets
 import shutil
 import signal
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -60,6 +60,11 @@ def _check_not_a_system_account(name: str) -> None:
     with contextlib.suppress(KeyError):
         pwd.getpwnam(name)
         raise AssertionError(f"Invalid format of username '{name}'!")
+
+
+def _check_known(username: str, users: Container[str]) -> None:
+    if not isinstance(username, str) or username not in users:
+        raise AssertionError(f"Username '{str(username)[:100]}' not found!")
 
 
 def _hash(password: str) -> str:
@@ -126,8 +131,7 @@ def remove_user(username: str) -> None:
         OSError: the file cannot be written, or the home not deleted.
     """
     with edit() as file:
-        if username not in file:
-            raise AssertionError(f"Username '{username}' not found!")
+        _check_known(username, file)
         home = file.get(username).home.rstrip("/")
         has_home = os.path.lexists(home)
         if has_home:
@@ -151,12 +155,10 @@ def change_password(username: str, new_password: str) -> None:
         ValueError: no FTP client could send this password.
         OSError: the file cannot be written; the old password counts.
     """
-    if username not in load_users():
-        raise AssertionError(f"Username '{username}' not found!")
+    _check_known(username, load_users())  # once more under the lock
     pass_hash = _hash(new_password)
     with edit() as file:
-        if username not in file:
-            raise AssertionError(f"Username '{username}' not found!")
+        _check_known(username, file)
         file.put(username, file.get(username)._replace(pass_hash=pass_hash))
     logger.info("password of %s changed", username)
 

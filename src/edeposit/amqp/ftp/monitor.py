@@ -64,7 +64,7 @@ def _parse_line(line: str | bytes) -> dict[str, str]:
     Raises:
         ValueError: fields are missing, or there are control characters in it.
     """
-    text = os.fsdecode(line) if isinstance(line, bytes) else line.rstrip("\n")
+    text = (os.fsdecode(line) if isinstance(line, bytes) else line).removesuffix("\n")
     # A name with a line break in it would let an FTP user forge lines about others.
     if any(ord(char) < 32 or 127 <= ord(char) < 160 for char in text):
         raise ValueError("control characters in a line of the log")
