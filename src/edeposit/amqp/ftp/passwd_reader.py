@@ -61,7 +61,7 @@ class PasswdFile:
             # Of two lines with one name the server takes the first.
             self._where.setdefault(line.partition(":")[0], number)
 
-    def __contains__(self, username: str) -> bool:
+    def __contains__(self, username: object) -> bool:
         return username in self._where
 
     def names(self) -> list[str]:

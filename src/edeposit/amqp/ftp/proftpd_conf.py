@@ -5,6 +5,7 @@ ProFTPD takes the first, so the administrator's line is commented out, never del
 """
 
 import re
+from typing import NamedTuple
 
 from edeposit.amqp.ftp import settings
 
@@ -18,11 +19,25 @@ _OURS = {
 }  # fmt: skip
 
 
-def own_text(tls: tuple[str, str] | None = None) -> str:
+class Certificate(NamedTuple):
+    """A certificate of the server.
+
+    Attributes:
+        file: path of the certificate (PEM).
+        key_file: path of its key (PEM).
+        kind: ``RSA`` or ``EC``.
+    """
+
+    file: str
+    key_file: str
+    kind: str
+
+
+def own_text(tls: Certificate | None = None) -> str:
     """The service's own file, ``conf.d/edeposit.conf``.
 
     Args:
-        tls: paths of certificate and key; None: without TLS.
+        tls: the server's certificate; None: without TLS.
     """
     lines = [
         "# Written by edeposit_proftpd_init.py; changes are overwritten by its next run.",
@@ -55,7 +70,6 @@ def own_text(tls: tuple[str, str] | None = None) -> str:
         "</Limit>",
     ]
     if tls is not None:
-        certificate, key = tls
         lines += [
             "<IfModule !mod_tls.c>",
             "  LoadModule mod_tls.c",
@@ -64,8 +78,8 @@ def own_text(tls: tuple[str, str] | None = None) -> str:
             "  TLSEngine on",
             "  TLSRequired on",
             "  TLSProtocol TLSv1.2 TLSv1.3",
-            f"  TLSRSACertificateFile {certificate}",
-            f"  TLSRSACertificateKeyFile {key}",
+            f"  TLS{tls.kind}CertificateFile {tls.file}",
+            f"  TLS{tls.kind}CertificateKeyFile {tls.key_file}",
             "  # Many clients cannot resume the session for the data connection.",
             "  TLSOptions NoSessionReuseRequired",
             "</IfModule>",

@@ -11,6 +11,7 @@ import logging
 import os
 import pwd
 import shutil
+import ssl
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -94,7 +95,7 @@ def main(
     Args:
         overwrite: begin with a clean ``proftpd.conf`` instead of the present one.
         dry_run: only print what would change.
-        tls: paths of certificate and key; None: without TLS.
+        tls: paths of certificate and key (PEM); None: without TLS.
         make_group: give the gid of the FTP users a name, so that nobody else gets it.
 
     Returns:
@@ -105,12 +106,13 @@ def main(
             somebody; the present or the new configuration is refused.
         OSError: a file cannot be written.
     """
-    _check_surroundings(tls)
+    _check_surroundings()
+    certificate = _certificate(*tls) if tls is not None else None
     conf_file = Path(settings.CONF_FILE)
     own_file = Path(settings.CONF_PATH) / "conf.d" / "edeposit.conf"
     present = conf_file.read_text("utf-8", "surrogateescape") if conf_file.exists() else ""
     changes = _Changes()
-    changes.put(own_file, proftpd_conf.own_text(tls))
+    changes.put(own_file, proftpd_conf.own_text(certificate))
     if overwrite or not present:
         changes.put(conf_file, proftpd_conf.clean_text(str(own_file)))
     else:
@@ -134,7 +136,7 @@ def main(
     return bool(changes)
 
 
-def _check_surroundings(tls: tuple[str, str] | None) -> None:
+def _check_surroundings() -> None:
     if not os.path.isdir(settings.CONF_PATH):
         raise AssertionError(
             f"Can't find '{settings.CONF_PATH}' - it looks like ProFTPD is not installed!"
@@ -148,12 +150,21 @@ def _check_surroundings(tls: tuple[str, str] | None) -> None:
         pass
     else:
         raise AssertionError(f"uid {number} belongs to '{name}': set PROFTPD_USERS_GID")
-    if tls is not None:
-        for path in tls:
-            if not os.path.isfile(path):
-                raise AssertionError(f"There is no file '{path}'!")
-        if not os.path.exists(_TLS_MODULE):
-            raise AssertionError("There is no mod_tls: apt-get install proftpd-mod-crypto")
+
+
+def _certificate(file: str, key_file: str) -> proftpd_conf.Certificate:
+    """Check certificate and key, and find out of which kind they are."""
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(file, key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise AssertionError(f"'{file}' and '{key_file}' cannot be used: {error}") from error
+    if not os.path.exists(_TLS_MODULE):
+        raise AssertionError("There is no mod_tls: apt-get install proftpd-mod-crypto")
+    done = subprocess.run(
+        ["openssl", "pkey", "-in", key_file, "-noout", "-text"],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    return proftpd_conf.Certificate(file, key_file, "EC" if "ASN1 OID" in done.stdout else "RSA")
 
 
 def _program() -> str | None:
@@ -178,9 +189,10 @@ def _check_configuration(what: str) -> None:
         check=False,
         timeout=60,
     )
-    if done.returncode:
-        lines = [line for line in done.stdout.splitlines() if "fatal" in line or "error" in line]
-        reason = (lines or done.stdout.splitlines() or ["no reason given"])[0]
+    # An error in an included file is told, but the exit code stays 0 (seen with 1.3.8).
+    fatal = [line for line in done.stdout.splitlines() if " fatal: " in line]
+    if done.returncode or fatal:
+        reason = (fatal or done.stdout.splitlines() or ["no reason given"])[0]
         raise AssertionError(f"ProFTPD refuses {what}: {reason.strip()}")
 
 
