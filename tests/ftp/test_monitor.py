@@ -175,6 +175,32 @@ def test_a_moved_log_is_read_until_there_is_a_new_one(log):
 
 
 @pytest.mark.parametrize("restarted", [False, True])
+def test_old_sessions_go_on_writing_into_the_old_file(log, restarted):
+    log.write(b"1")
+    assert log.read() == [b"1"]
+    old = log.path.with_name("extended.log.1")
+    log.path.rename(old)
+    log.write(b"2")
+    assert log.read() == [b"2"]
+    with open(old, "ab") as file:
+        file.write(b"3\n")
+    log.write(b"4")
+    if restarted:
+        log.again()
+    assert log.read() == [b"3", b"4"]
+    assert log.again().read() == []
+
+
+def test_only_the_last_files_are_held_open(log):
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(20):
+        log.write(b"%d" % number)
+        assert log.read() == [b"%d" % number]
+        log.path.rename(log.path.with_name(f"extended.log.{number}"))
+    assert len(os.listdir("/proc/self/fd")) - before <= 4
+
+
+@pytest.mark.parametrize("restarted", [False, True])
 def test_truncation_begins_anew(log, restarted):
     log.write(b"1", b"2")
     log.read()
