@@ -23,7 +23,7 @@ from passlib.hash import sha512_crypt
 
 from edeposit.amqp.ftp import homes, sessions, settings
 from edeposit.amqp.ftp.exceptions import FTPError
-from edeposit.amqp.ftp.passwd_reader import Entry, edit, get_ftp_uid, load_users, set_permissions
+from edeposit.amqp.ftp.passwd_reader import Entry, current, edit, get_ftp_uid, set_permissions
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ def add_user(username: str, password: str) -> None:
     """
     _check_username(username)
     _check_not_a_system_account(username)
-    if username in load_users():  # once more under the lock; here it saves the hash's time
+    if username in current():  # once more under the lock; here it saves the hash's time
         raise AssertionError(f"User '{username}' is already registered!")
     pass_hash = _hash(password)
     home = homes.home_of(username)
@@ -155,7 +155,7 @@ def change_password(username: str, new_password: str) -> None:
         ValueError: no FTP client could send this password.
         OSError: the file cannot be written; the old password counts.
     """
-    _check_known(username, load_users())  # once more under the lock
+    _check_known(username, current())  # once more under the lock
     pass_hash = _hash(new_password)
     with edit() as file:
         _check_known(username, file)
@@ -170,7 +170,7 @@ def list_users() -> list[str]:
     Raises:
         AssertionError: not root; the file is broken.
     """
-    return sorted(load_users())
+    return sorted(current().names())
 
 
 @require_root

@@ -26,7 +26,7 @@ from edeposit.amqp.errors import ClosedError, MessageTooLargeError
 from edeposit.amqp.ftp import homes, settings
 from edeposit.amqp.ftp.exceptions import FTPError
 from edeposit.amqp.ftp.logfollower import LogFollower
-from edeposit.amqp.ftp.passwd_reader import PasswdFile
+from edeposit.amqp.ftp.passwd_reader import PasswdFile, current
 from edeposit.amqp.ftp.request_parser import advance, build
 from edeposit.amqp.ftp.spool import RETURNED, Spool, SpoolEntry
 from edeposit.amqp.ftp.structures import ImportRequest
@@ -99,7 +99,7 @@ class Importer:
             if entry.state != RETURNED
         }
         self._users: dict[str, str] = {}
-        self._users_seen: tuple[int, ...] | None = None
+        self._users_file: PasswdFile | None = None
 
     def from_line(self, line: bytes | str) -> Candidate | None:
         """What a line of the log asks for; None if nothing."""
@@ -181,15 +181,12 @@ class Importer:
             return False
 
     def _homes(self) -> dict[str, str]:
-        """User to home; read again when the file has changed."""
-        path = settings.LOGIN_FILE
+        """User to home; of a file that cannot be read, as it was before."""
         try:
-            info = os.stat(path)
-            seen = (info.st_ino, info.st_size, info.st_mtime_ns)
-            if seen != self._users_seen:
-                file = PasswdFile(path)
+            file = current()
+            if file is not self._users_file:
                 self._users = {name: os.path.normpath(file.get(name).home) for name in file.names()}
-                self._users_seen = seen
+                self._users_file = file
         except (OSError, AssertionError) as error:
             logger.error("users cannot be read: %s", error)
         return self._users

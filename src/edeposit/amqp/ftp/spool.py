@@ -66,15 +66,22 @@ class SpoolEntry:
         """Where the files are that were taken."""
         return self.directory / "files"
 
-    def save(self, **changes: Any) -> None:
-        """Change the entry's data, on disk as a whole."""
+    def save(self, *, synced: bool = True, **changes: Any) -> None:
+        """Change the entry's data, on disk as a whole.
+
+        Args:
+            synced: it survives a power failure; False: only a crash of the process, where the
+                state before does no harm.
+            changes: what is new.
+        """
         self.data |= changes
         temporary = self.directory / "entry.new"
         with open(temporary, "w", encoding="ascii") as file:
             # ASCII: names that are no UTF-8 are surrogates here, which JSON escapes can hold.
             json.dump(self.data, file)
-            file.flush()
-            os.fsync(file.fileno())
+            if synced:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.rename(self.directory / "entry.json")
 
     def delete(self) -> None:
