@@ -80,8 +80,8 @@ def _guess(content: bytes) -> str:
     guess = best.encoding if best is not None else FALLBACK
     if not guess.startswith(("cp125", "iso8859")) or guess in _OTHER_SCRIPTS:
         return guess
-    # The detector cannot tell the two charsets of Czech apart: they differ in š, ť and ž only, which
-    # are at places that the other one does not use for letters.
+    # The detector cannot tell the two charsets of Czech apart: they differ in š, ť and ž only,
+    # which stand where the other one has no letters of Czech.
     if any(0x80 <= byte <= 0x9F for byte in lines):
         return guess if guess.startswith("cp125") else FALLBACK
     return "iso8859_2" if any(byte in b"\xb9\xbb\xbe" for byte in lines) else guess

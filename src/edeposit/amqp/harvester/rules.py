@@ -127,6 +127,15 @@ class Rule:
                     break
         return found
 
+    def hits(self, page: Page, scope: Any = None) -> list[tuple[Any, str]]:
+        """What this alternative alone (no fallback) finds: where, and the value.
+
+        The place is the element, or the text itself for what is in no element (JSON-LD, XPath
+        that ends in text).
+        """
+        located = self._located(page, scope)
+        return [(raw, text) for raw in located if (text := self._value(raw, page))]
+
     def to_dict(self) -> dict[str, Any] | str:
         """The rule as data; :meth:`parse` makes an equal one of it."""
         data = dict(self._data)

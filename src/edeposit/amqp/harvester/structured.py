@@ -49,7 +49,7 @@ class StructuredData:
         if colon:
             groups = [[item for item in self.objects if kind.lower() in types_of(item)]]
         else:
-            bookish = [item for item in self.objects if not types_of(item).isdisjoint(_BOOKISH)]
+            bookish = [item for item in self.objects if is_bookish(item)]
             groups = [bookish, self._documents, self.objects]
         for group in groups:
             values = [text for item in group for text in _texts(_walk(item, keys))]
@@ -63,6 +63,11 @@ def types_of(item: dict[str, Any]) -> set[str]:
     types = item.get("@type")
     names = types if isinstance(types, list) else [types]
     return {re.split(r"[/#:]", name)[-1].lower() for name in names if isinstance(name, str)}
+
+
+def is_bookish(item: dict[str, Any]) -> bool:
+    """Whether an object is the book (or what the shop calls it)."""
+    return not types_of(item).isdisjoint(_BOOKISH)
 
 
 def meta_values(tree: Any) -> dict[str, list[str]]:
