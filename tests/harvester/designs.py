@@ -14,9 +14,13 @@ from typing import Any
 
 from stdnum import ean
 
-FIRST = ["Jan", "Eva", "Petr", "Jiří", "Šárka", "Žofie", "Václav", "Luboš", "Radka", "Ondřej", "Čeněk", "Alžběta", "Bára", "Štěpán", "Dana", "Řehoř", "Ivo", "Hana"]  # fmt: skip
-LAST = ["Novák", "Svoboda", "Dvořáková", "Černý", "Procházka", "Kučerová", "Veselý", "Němec", "Pokorná", "Růžička", "Fiala", "Šimek", "Čermáková", "Zeman", "Žák", "Hůlka", "Příhoda", "Ťuhýk"]  # fmt: skip
-NOUNS = ["elektřiny", "Pythonu", "zahrady", "fotografie", "účetnictví", "hvězd", "kamenů", "včel", "lásky", "deště", "Prahy", "strojů", "houslí", "vlaků", "ticha", "moře"]  # fmt: skip
+FIRST = ["Jan", "Eva", "Petr", "Jiří", "Šárka", "Žofie", "Václav", "Luboš", "Radka", "Ondřej",
+         "Čeněk", "Alžběta", "Bára", "Štěpán", "Dana", "Řehoř", "Ivo", "Hana"]  # fmt: skip
+LAST = ["Novák", "Svoboda", "Dvořáková", "Černý", "Procházka", "Kučerová", "Veselý", "Němec",
+        "Pokorná", "Růžička", "Fiala", "Šimek", "Čermáková", "Zeman", "Žák", "Hůlka", "Příhoda",
+        "Ťuhýk"]  # fmt: skip
+NOUNS = ["elektřiny", "Pythonu", "zahrady", "fotografie", "účetnictví", "hvězd", "kamenů", "včel",
+         "lásky", "deště", "Prahy", "strojů", "houslí", "vlaků", "ticha", "moře"]  # fmt: skip
 HEADS = ["Základy", "Kniha", "Dějiny", "Umění", "Příručka", "Tajemství", "Průvodce světem",
          "Malá škola", "Zpráva o stavu", "Konec", "Úvod do", "Atlas"]  # fmt: skip
 PUBLISHERS = ["Lípa", "Nakladatelství Šumava", "Modrý Petr", "Host a syn", "Academia nova",
@@ -118,14 +122,14 @@ def shell(body: str, rng: random.Random, head: str = "", title: str = "Knihkupec
     """The page around a book: menu, now and then an advertisement, footer."""
     ad = ""
     if rng.random() < 0.4:
-        ad = f'<div class="banner"><a href="/akce/{rng.randrange(99)}">Sleva {rng.randrange(5, 60)} %' \
-             "</a></div>"  # fmt: skip
-    menu = "".join(f'<li><a href="/k/{i}">{name}</a></li>' for i, name in
-                   enumerate(["Novinky", "Autor", "Cena", "Beletrie"][: rng.randrange(2, 5)]))  # fmt: skip
+        sale = f"Sleva {rng.randrange(5, 60)} %"
+        ad = f'<div class="banner"><a href="/akce/{rng.randrange(99)}">{sale}</a></div>'
+    items = ["Novinky", "Autor", "Cena", "Beletrie"][: rng.randrange(2, 5)]
+    menu = "".join(f'<li><a href="/k/{i}">{name}</a></li>' for i, name in enumerate(items))
     return (f'<!DOCTYPE html><html lang="cs"><head><meta charset="utf-8"><title>{E(title)}</title>'
             f'{head}</head><body><div id="header"><ul class="menu">{menu}</ul></div>{ad}{body}'
-            f'<div id="footer"><p>© {rng.randrange(2015, 2027)} Obchod, tel. 800 {rng.randrange(999)}'
-            "</p></div></body></html>")  # fmt: skip
+            f'<div id="footer"><p>© {rng.randrange(2015, 2027)} Obchod, tel. '
+            f"{rng.randrange(999)}</p></div></body></html>")  # fmt: skip
 
 
 def related(rng: random.Random, item: Callable[[Book], str]) -> str:
@@ -175,7 +179,8 @@ def dl_page(book: Book, rng: random.Random) -> str:
     rest = "".join(f"<dt>{label}</dt>\n <dd>{E(value)}</dd>" for label, value in rows)
     return shell(f"<div class='kniha detail'><h2>{E(book.title)}</h2><div class='text'>"
                  f"{E(book.description)}</div><dl><dt>Autoři</dt>{authors}{rest}</dl>"
-                 f"<span class='cena'>{book.price.replace(' ', '&nbsp;')}</span></div>", rng)  # fmt: skip
+                 f"<span class='cena'>{book.price.replace(' ', '&nbsp;')}</span></div>",
+                 rng)  # fmt: skip
 
 
 def dl_truth(book: Book) -> dict[str, Any]:
@@ -204,8 +209,8 @@ def jsonld_page(book: Book, rng: random.Random) -> str:
                      for item in rng.sample([data, crumbs], 2))  # fmt: skip
     mark = f"{rng.randrange(16**6):06x}"
     return shell(f"<div class='css-{mark}'><h1 class='css-{mark[::-1]}'>{E(book.title)}</h1>"
-                 f"<div>{E(', '.join(book.authors))}</div><div>{E(book.description)}</div></div>", rng,
-                 script)  # fmt: skip
+                 f"<div>{E(', '.join(book.authors))}</div><div>{E(book.description)}</div></div>",
+                 rng, script)  # fmt: skip
 
 
 def jsonld_truth(book: Book) -> dict[str, Any]:
@@ -234,12 +239,14 @@ def microdata_page(book: Book, rng: random.Random) -> str:
     return shell(f"<div class='doporucujeme'>{other}</div><div itemscope "
                  f"itemtype='http://schema.org/Book'>{prop('name', book.title, 'h1')}"
                  f"<p>{authors}</p>{prop('description', book.description, 'div')}<ul>"
-                 f"{''.join(lines)}</ul>{prop('price', book.price, 'strong')}</div>", rng)  # fmt: skip
+                 f"{''.join(lines)}</ul>{prop('price', book.price, 'strong')}</div>",
+                 rng)  # fmt: skip
 
 
 def microdata_truth(book: Book) -> dict[str, Any]:
     return {"title": book.title, "authors": book.authors, "ISBN": book.isbn, "pages": book.pages,
-            "binding": book.binding, "price": book.price, "description": book.description}  # fmt: skip
+            "binding": book.binding, "price": book.price,
+            "description": book.description}  # fmt: skip
 
 
 # 5 -- div soup with classes, related books in the same classes
@@ -292,8 +299,8 @@ def aspnet_page(book: Book, rng: random.Random) -> str:
             row("VaseCena", "Vaše cena:", f"{rng.randrange(50, 99)},00 Kč")]  # fmt: skip
     return shell(f"<form id='aspnetForm'><input type='hidden' name='__VIEWSTATE' value='/wEP"
                  f"{rng.randrange(10**9)}'><div id='contentDetail'><h1>{E(book.title)}</h1><table>"
-                 f"{''.join(rows)}</table><div class='detailPopis'>{E(book.description)}</div></div>"
-                 "</form>", rng)  # fmt: skip
+                 f"{''.join(rows)}</table><div class='detailPopis'>{E(book.description)}</div>"
+                 "</div></form>", rng)  # fmt: skip
 
 
 def aspnet_truth(book: Book) -> dict[str, Any]:
@@ -338,7 +345,8 @@ def text_page(book: Book, rng: random.Random) -> str:
     note = "<p>Doprava zdarma při nákupu nad 999 Kč.</p>" if rng.random() < 0.5 else ""
     return shell(f"<div id='obsah'>{note}<h2>{E(book.title)}</h2><p>Napsal(a) "
                  f"{E(', '.join(book.authors))}</p><p>{place}</p><p>{E(book.description)}</p>"
-                 f"<p>{imprint}</p><p>Cena včetně DPH: {book.price} (skladem)</p></div>", rng)  # fmt: skip
+                 f"<p>{imprint}</p><p>Cena včetně DPH: {book.price} (skladem)</p></div>",
+                 rng)  # fmt: skip
 
 
 def text_truth(book: Book) -> dict[str, Any]:
@@ -372,8 +380,8 @@ def headings_page(book: Book, rng: random.Random) -> str:
                                ("Řazení a jazyk", book.language)])  # fmt: skip
     text = "".join(f"<h4>{label}</h4>\n<p>{E(value)}</p>" for label, value in rows)
     return shell(f"<article><h1>{E(book.title)}</h1><h3>Kdo to napsal</h3><p>"
-                 f"{E(' a '.join(book.authors))}</p><h3>O čem to je</h3><p>{E(book.description)}</p>"
-                 f"{text}</article>", rng)  # fmt: skip
+                 f"{E(' a '.join(book.authors))}</p><h3>O čem to je</h3><p>{E(book.description)}"
+                 f"</p>{text}</article>", rng)  # fmt: skip
 
 
 def headings_truth(book: Book) -> dict[str, Any]:
@@ -426,7 +434,8 @@ def framework_page(book: Book, rng: random.Random) -> str:
 
 def framework_truth(book: Book) -> dict[str, Any]:
     return {"title": book.title, "authors": book.authors, "publisher": book.publisher,
-            "ISBN": book.isbn, "pages": book.pages, "pub_date": book.year, "price": book.price}  # fmt: skip
+            "ISBN": book.isbn, "pages": book.pages, "pub_date": book.year,
+            "price": book.price}  # fmt: skip
 
 
 DESIGNS = [

@@ -4,7 +4,8 @@ Everything cheap enough is offered; trying is :mod:`.trials`' job.
 """
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from edeposit.amqp.harvester.autoparser.anchors import Anchors, anchors_for
@@ -18,6 +19,10 @@ from edeposit.amqp.harvester.text import collapse
 _TELLING = ("href", "src", "content", "datetime")
 # Ways to an element times ways to cut its text: the most robust of each are enough.
 _SELECTORS, _ANCHORS = 16, 14
+
+
+# What of a rule is printed in the page: its words must not be those of one page only.
+_PRINTED = re.compile(r"""normalize-space\(\)=(?:'([^']*)'|"([^"]*)")|:contains\("([^"]*)"\)""")
 
 
 class Candidate(NamedTuple):
@@ -37,6 +42,13 @@ class Candidate(NamedTuple):
     def key(self) -> str:
         """Equal for equal rules."""
         return json.dumps(self.rule, sort_keys=True)
+
+    def words(self) -> list[str]:
+        """The printed texts that the rule looks for."""
+        words = [self.rule.get(key, "") for key in ("label", "after", "before")]
+        for found in _PRINTED.finditer(self.rule.get("css") or self.rule.get("xpath") or ""):
+            words.extend(part for part in found.groups() if part)
+        return [collapse(word) for word in words if word.strip()]
 
 
 def candidates_for(index: Index, places: list[list[Place]], wanted: Wanted) -> Iterator[Candidate]:
@@ -60,6 +72,15 @@ def candidates_for(index: Index, places: list[list[Place]], wanted: Wanted) -> I
                 extra = {"html": True} if wanted.html else {}
                 for selector in selectors_to(place.element, index):
                     yield Candidate({**selector.locator, **extra}, selector.kind, selector.cost)
+
+
+def content_pattern(wanted: Iterable[Wanted]) -> re.Pattern[str] | None:
+    """Matches a text in which there is a value of the page; no rule may look for such a one."""
+    # Shorter ones could be part of a label by accident.
+    values = {text for item in wanted for text in item.texts if 3 <= len(text) <= 200}
+    if not values:
+        return None
+    return re.compile("|".join(rf"(?<!\w){re.escape(text)}(?!\w)" for text in sorted(values)))
 
 
 def locate(index: Index, wanted: Wanted) -> list[list[Place]]:

@@ -11,9 +11,17 @@ import logging
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from typing import Any
 
-from edeposit.amqp.harvester.autoparser.candidates import Candidate, candidates_for, locate
+from rapidfuzz import fuzz
+
+from edeposit.amqp.harvester.autoparser.candidates import (
+    Candidate,
+    candidates_for,
+    content_pattern,
+    locate,
+)
 from edeposit.amqp.harvester.autoparser.examples import AutoparserError, Example
 from edeposit.amqp.harvester.autoparser.places import Index, distinct, not_found
 from edeposit.amqp.harvester.autoparser.selectors import COSTS
@@ -27,6 +35,8 @@ ENOUGH = 12
 # A bound for pages that repeat a value everywhere.
 MOST_TRIALS = 4000
 MOST_FALLBACKS = 2
+# In per cent: from here on two labels are taken for forms of one word.
+_ALIKE = 60
 # What may speak for an optional value: a position would find its neighbour when it is missing.
 _SAFE = ("jsonld", "itemprop", "meta", "id", "label", "class", "text")
 
@@ -125,7 +135,10 @@ def _learn_one(
             if not value_places and pinned is None:
                 raise not_found(index, item, text, examples[number].link)
         several_places = max(several_places, *(distinct(of_value) for of_value in places))
+        content = content_pattern(examples[number].wanted.values())
         for candidate in candidates_for(index, places, item):
+            if content is not None and any(map(content.search, candidate.words())):
+                continue
             key = candidate.key
             origins.setdefault(key, set()).add(number)
             if key not in found or candidate.cost < found[key].cost:
@@ -138,7 +151,7 @@ def _learn_one(
         chosen = _pinned_rule(name, pinned, trials[0], examples)
     elif pin is not None:
         chosen = _pinned_number(name, survivors, pin)
-    elif survivors and (undecided or survivors[0].cost <= _team_cost(team)):
+    elif survivors and (undecided or survivors[0].cost <= _team_cost(team, len(with_values))):
         chosen = survivors[0]
     elif not undecided:
         chosen, *fallbacks = team
@@ -240,8 +253,16 @@ def _team(trials: list[Trial], with_values: list[int]) -> tuple[list[Trial], set
     return team, missing
 
 
-def _team_cost(team: list[Trial]) -> int:
-    """A team is as robust as its weakest member, and each member is one more thing to break."""
+def _team_cost(team: list[Trial], examples: int) -> float:
+    """A team is as robust as its weakest member, and each member is one more thing to break.
+
+    One rule for each example has learned the examples by heart, unless the rules differ like
+    "Autor" and "Autoři".
+    """
+    first, *others = [" ".join(trial.candidate.words()) for trial in team]
+    alike = all(fuzz.ratio(first, words) >= _ALIKE for words in others)
+    if len(team) == examples and not (first and alike):
+        return inf
     return max(trial.cost for trial in team) + 5 * (len(team) - 1)
 
 
