@@ -29,6 +29,7 @@ EXTRAS = {
     "harvester": [
         "charset-normalizer>=3",
         "cssselect>=1.2",
+        "httpx>=0.25",
         "lxml>=4.9",
         "nh3>=0.2.18",
         "python-stdnum>=1.19",

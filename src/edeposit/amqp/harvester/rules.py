@@ -19,11 +19,12 @@ from cssselect import GenericTranslator, HTMLTranslator, SelectorError
 from lxml import etree
 
 from edeposit.amqp.harvester.cleaning import CLEANERS
+from edeposit.amqp.harvester.cutting import Cut
 from edeposit.amqp.harvester.exceptions import DefinitionError
 from edeposit.amqp.harvester.labels import fold
 from edeposit.amqp.harvester.page import Page
 from edeposit.amqp.harvester.rulechecks import LOCATORS, at, checked_rule, listed
-from edeposit.amqp.harvester.text import LINE_END, collapse, raw_text
+from edeposit.amqp.harvester.text import raw_text
 
 # What a description may hold; nh3 takes scripts, styles and event attributes away in any case.
 _TAGS = {
@@ -46,12 +47,7 @@ class Rule:
         self._attr: str | None = data.get("attr")
         self._html: bool = data.get("html", False)
         self._index: int | None = data.get("index")
-        self._last_line: bool = data.get("last_line", False)
-        self._after = _anchor(data.get("after"))
-        self._before = _anchor(data.get("before"))
-        self._split: tuple[str, int] | None = None
-        if "split" in data:
-            self._split = (data["split"]["at"], data["split"].get("index", 0))
+        self._cut = Cut(data)
         self._cleaners = [CLEANERS[name] for name in listed(data.get("clean", []))]
         self._remove = [_css(selector, where) for selector in listed(data.get("remove", []))]
         self._select = self._compiled(where)
@@ -194,22 +190,7 @@ class Rule:
             return _inner_html(raw, self._taken_away(raw))
         else:
             text = raw_text(raw, self._taken_away(raw) if self._remove else ())
-        if self._after is not None:
-            found = self._after.search(text)
-            if found is None:
-                return ""
-            text = text[found.end() :]
-        if self._before is not None and (found := self._before.search(text)):
-            text = text[: found.start()]
-        if self._last_line:
-            # Here a line feed of the source counts: some pages print prices that way.
-            lines = text.replace(LINE_END, "\n").split("\n")
-            text = next((line for line in reversed(lines) if line.strip()), "")
-        text = collapse(text)
-        if self._split is not None:
-            at, index = self._split
-            parts = text.split(at)
-            text = parts[index].strip() if -len(parts) <= index < len(parts) else ""
+        text = self._cut(text)
         for cleaner in self._cleaners:
             text = cleaner(text, page)
         return text
@@ -246,16 +227,6 @@ def _xpath(expression: str, where: str) -> etree.XPath:
     except etree.XPathError as error:
         raise DefinitionError(at(where, f"XPath {expression!r}: {error}")) from error
     return compiled
-
-
-def _anchor(text: str | None) -> re.Pattern[str] | None:
-    """Matches a text whatever the white space in it; a lone line feed means the end of the line."""
-    if text is None:
-        return None
-    if text == "\n":
-        return re.compile(LINE_END)
-    words = [re.escape(word) for word in text.split()]
-    return re.compile(r"\s+".join(words) or r"\s+")
 
 
 def _inner_html(element: Any, without: set[Any]) -> str:

@@ -9,7 +9,7 @@ example is tried on it, which says how much the choice can be trusted.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
 from typing import Any
@@ -23,7 +23,12 @@ from edeposit.amqp.harvester.autoparser.candidates import (
     locate,
 )
 from edeposit.amqp.harvester.autoparser.examples import AutoparserError, Example
-from edeposit.amqp.harvester.autoparser.places import Index, distinct, not_found
+from edeposit.amqp.harvester.autoparser.places import (
+    Index,
+    distinct,
+    not_found,
+    without_markup,
+)
 from edeposit.amqp.harvester.autoparser.selectors import COSTS
 from edeposit.amqp.harvester.autoparser.trials import RIGHT, Trial, run_trial
 from edeposit.amqp.harvester.rules import Rule
@@ -102,9 +107,14 @@ def learn(
     for name in pins or {}:
         if name not in names:
             raise AutoparserError(f"There is no variable '{name}'; known are {', '.join(names)}.")
+    indexes = [Index(example.page) for example in having]
+    having = [
+        replace(example, wanted={name: without_markup(index, wanted)
+                                 for name, wanted in example.wanted.items()})
+        for index, example in zip(indexes, having, strict=True)
+    ]  # fmt: skip
     # The examples with variables first: a wrong candidate is out before the other pages are asked.
     ordered = having + [example for example in examples if not example.wanted]
-    indexes = [Index(example.page) for example in having]
     learned = []
     for name in names:
         if progress is not None:

@@ -6,6 +6,7 @@ guesses.
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from typing import Any, NamedTuple
@@ -13,11 +14,11 @@ from typing import Any, NamedTuple
 from lxml import etree
 from rapidfuzz import fuzz, process
 
-from edeposit.amqp.harvester.autoparser.examples import AutoparserError, Wanted
+from edeposit.amqp.harvester.autoparser.examples import AutoparserError, Wanted, comparable
 from edeposit.amqp.harvester.labels import fold
 from edeposit.amqp.harvester.page import Page
 from edeposit.amqp.harvester.structured import StructuredData, is_bookish, types_of
-from edeposit.amqp.harvester.text import collapse, raw_text
+from edeposit.amqp.harvester.text import collapse, raw_text, text_of
 
 # How many places of a kind are followed; a "1" is everywhere.
 MOST = 12
@@ -87,6 +88,18 @@ def places_of(index: Index, text: str, wanted: Wanted) -> list[Place]:
     ]
 
 
+def without_markup(index: Index, wanted: Wanted) -> Wanted:
+    """The same with texts where the user has written markup, as the first generation wanted it.
+
+    ``360&nbsp;Kč`` and ``<b>Malý</b> princ`` stay what they are where a page really shows them.
+    """
+    if wanted.html or not any("<" in text or "&" in text for text in wanted.texts):
+        return wanted
+    shown = text_of(index.page.tree)
+    values = [text if text in shown else comparable(text, html=True) for text in wanted.texts]
+    return replace(wanted, values=tuple(values))
+
+
 def distinct(places: list[Place]) -> int:
     """How many unrelated elements have the value as their whole text."""
     elements = {place.element for place in places if place.element is not None
@@ -113,16 +126,6 @@ def _elements(index: Index, text: str, wanted: Wanted) -> Iterator[Place]:
     for element, _, collapsed in index.texts:
         if collapsed == text and _named(element, wanted):
             yield Place(element)
-    if "<" in text or "&" in text:
-        # The first generation compared markup.
-        for element, _, collapsed in index.texts:
-            if collapsed != text and _named(element, wanted) and _inner(element) == text:
-                yield Place(element)
-
-
-def _inner(element: Any) -> str:
-    return collapse((element.text or "") + "".join(
-        etree.tostring(child, encoding="unicode", method="html") for child in element))  # fmt: skip
 
 
 def _attributes(page: Page, text: str, wanted: Wanted) -> Iterator[Place]:

@@ -33,8 +33,12 @@ _UNTOLD = ("class", "id", "href", "src", "style", "content", "title", "alt", "va
            "itemprop", "property", "srcset", "onclick")  # fmt: skip
 # Layout or state, not meaning: they say nothing about what an element holds.
 _STATE = re.compile(
-    r"^(?:active|first|last|odd|even|clearfix|row|col(?:-.*)?|hidden|visible|js-.*)$"
+    r"(?:active|first|last|odd|even|clearfix|row|col|hidden|visible|new|sale|action|akce)"
+    r"|(?:is|has|js|col|row|u)[-_].*"
 )
+# In characters: shorter class names, and these, are on many elements of many kinds.
+_SHORT = 4
+_VAGUE = frozenset({"block", "content", "detail", "inner", "label", "title", "value", "wrapper"})
 
 
 class Selector(NamedTuple):
@@ -70,7 +74,8 @@ def own_css(element: Any) -> list[tuple[str, str, int]]:
                 found.append((f"[{key}~='{value}']", "itemprop", COSTS["itemprop"]))
     tokens = [token for token in (element.get("class") or "").split() if _stable(token)]
     for token in tokens[:4]:
-        found.append((f"{tag}{_token(token)}", "class", COSTS["class"]))
+        vague = 2 if len(token) <= _SHORT or token.lower() in _VAGUE else 0
+        found.append((f"{tag}{_token(token)}", "class", COSTS["class"] + vague))
     if len(tokens) > 1:
         joined = "".join(map(_token, tokens[:4]))
         found.append((f"{tag}{joined}", "class", COSTS["class"] + 2))
@@ -99,7 +104,7 @@ def _ids(element: Any, tag: str) -> Iterator[tuple[str, str, int]]:
 
 
 def _stable(token: str) -> bool:
-    return not _GENERATED.search(token) and not _STATE.match(token) and "'" not in token
+    return not _GENERATED.search(token) and not _STATE.fullmatch(token) and "'" not in token
 
 
 def _token(token: str) -> str:
