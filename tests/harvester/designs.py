@@ -5,6 +5,7 @@ ones do: optional values are missing, rows are added and change places, one to t
 advertisements, related books with the same classes. ``Design.truth`` says what is to be found.
 """
 
+import copy
 import html
 import json
 import random
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import lxml.html
 from stdnum import ean
 
 FIRST = ["Jan", "Eva", "Petr", "Jiří", "Šárka", "Žofie", "Václav", "Luboš", "Radka", "Ondřej",
@@ -100,14 +102,19 @@ class Design:
     truth: Callable[[Book], dict[str, Any]]
     examples: int = 3
 
-    def example(self, number: int) -> tuple[str, dict[str, Any]]:
-        """An example as a user would choose it: the first shows everything and has one author,
-        the second has several."""
-        return self.make(number, complete=number == 0, authors=(1, 2, 0)[number])
+    def example(self, number: int, draw: int = 0) -> tuple[str, dict[str, Any]]:
+        """An example as a user would choose it: the first shows everything and has one author, the
+        second has several, the third is the barest of some. Another draw gives other books."""
+        seed = 100 * draw
+        if number < 2:
+            return self.make(seed + number, complete=number == 0, authors=number + 1)
+        return min(
+            (self.make(seed + other) for other in range(2, 12)), key=lambda made: len(made[0])
+        )
 
     def unseen(self, number: int) -> tuple[str, dict[str, Any]]:
         """A page that is no example."""
-        return self.make(1000 + number)
+        return self.make(100_000 + number)
 
     def make(
         self, seed: int, complete: bool = False, authors: int = 0
@@ -340,8 +347,7 @@ def text_page(book: Book, rng: random.Random) -> str:
     parts = [f"ISBN: {book.isbn}" if book.isbn else "", f"{book.pages} stran" if book.pages else "",
              book.binding or ""]  # fmt: skip
     imprint = ", ".join(part for part in parts if part)
-    place = f"{book.city}: {E(book.publisher)}, {book.year}." if book.year else \
-        f"{book.city}: {E(book.publisher)}."  # fmt: skip
+    place = f"{book.city}: {E(book.publisher)}" + (f", {book.year}" if book.year else "")
     note = "<p>Doprava zdarma při nákupu nad 999 Kč.</p>" if rng.random() < 0.5 else ""
     return shell(f"<div id='obsah'>{note}<h2>{E(book.title)}</h2><p>Napsal(a) "
                  f"{E(', '.join(book.authors))}</p><p>{place}</p><p>{E(book.description)}</p>"
@@ -452,3 +458,30 @@ DESIGNS = [
     Design("bold labels, OpenGraph", items_page, items_truth),
     Design("framework, generated classes", framework_page, framework_truth),
 ]
+
+
+def changed_layout(text: str, seed: int) -> str:
+    """The page after small changes of its layout: two advertisements, classes added to half of the
+    elements, a row more in tables and lists of values."""
+    rng = random.Random(seed)
+    tree = lxml.html.document_fromstring(text)
+    ad = "<div class='reklama'><p>Knihy do 99 Kč!</p><a href='/akce'>Autor: více</a></div>"
+    body = tree.find("body")
+    heading = next(tree.iter("h1", "h2", "h3"), None)
+    main = body if heading is None else heading.getparent()
+    for parent in (body, main):
+        parent.insert(rng.randrange(len(parent) + 1), lxml.html.fragment_fromstring(ad))
+    for element in tree.iter():
+        if element.get("class") and rng.random() < 0.5:
+            element.set("class", f"{rng.choice(['v2', 'theme-dark'])} {element.get('class')}")
+    for rows in [*tree.iter("tbody", "table", "dl")][:1]:
+        if rows.tag == "dl":
+            rows.append(lxml.html.fragment_fromstring("<dt>Žánr</dt>"))
+            rows.append(lxml.html.fragment_fromstring("<dd>román</dd>"))
+        elif len(rows) and rows[0].tag == "tr" and len(rows[0]) == 2:
+            row = copy.deepcopy(rows[0])
+            row.attrib.pop("id", None)
+            for cell, value in zip(row, ("Žánr:", "román"), strict=True):
+                cell.text, cell[:] = value, []
+            rows.insert(rng.randrange(len(rows) + 1), row)
+    return str(lxml.html.tostring(tree, encoding="unicode", doctype="<!DOCTYPE html>"))

@@ -8,7 +8,7 @@ one (``<span>ISBN</span><span>…</span>``, a heading before a paragraph).
 from collections.abc import Iterator
 from typing import Any
 
-from edeposit.amqp.harvester.text import collapse, raw_text
+from edeposit.amqp.harvester.text import BREAKING, collapse, raw_text
 
 # Longer texts are no labels; this keeps descriptions out.
 LONGEST = 60
@@ -78,7 +78,8 @@ def _definitions(term: Any) -> Iterator[Any]:
 
 
 def _beside(element: Any) -> Iterator[Any]:
-    if len(element) > 1:
+    if len(element) > 1 or any(child.tag in BREAKING for child in element):
+        # More than a line of text is no label.
         return
     following = element.getnext()
     # With text between them the element is not what the label stands for.

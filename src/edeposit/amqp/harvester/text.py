@@ -10,7 +10,8 @@ from typing import Any
 # The end of a line as it is seen. Line feeds of the source are only white space; both collapse.
 LINE_END = "\v"
 
-_BREAKING = frozenset({
+# Elements that begin and end a line.
+BREAKING = frozenset({
     "address", "article", "aside", "blockquote", "body", "br", "caption", "center", "dd", "details",
     "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4",
     "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "option", "p", "pre", "section",
@@ -48,7 +49,7 @@ def _collect(element: Any, without: Collection[Any], pieces: list[str]) -> None:
     tag = element.tag
     if tag in _SILENT or element in without or not isinstance(tag, str):
         return
-    breaking = tag in _BREAKING
+    breaking = tag in BREAKING
     if breaking:
         pieces.append(LINE_END)
     if text := element.text:

@@ -96,14 +96,17 @@ def _afters(raw: str, start: int) -> Iterator[tuple[str, int]]:
     chunk = re.split(r"[,;|/•·]", line)[-1].strip()
     words = chunk.split()
     seen = set()
-    for number in (len(words), 1, 2, 3):
+    # The whole label first: "stran:" is also the end of other labels.
+    for number in (len(words), 3, 2, 1):
         label = " ".join(words[-number:]) if words and number else ""
         if label and label not in seen and len(label) <= _LONGEST:
             seen.add(label)
             if not re.search(r"\d", label):
-                yield label, COSTS["text"] if label.endswith(":") else COSTS["text"] + 8
-    if not chunk:
-        yield line[-1], COSTS["text"] + 20
+                part = 0 if len(label) == len(chunk) else 2
+                yield label, COSTS["text"] + part + (0 if label.endswith(":") else 8)
+    if re.match(r"[^\w\s]", line[-1]):
+        # The word before it may be different on each page; a sign alone is a weak anchor.
+        yield line[-1], COSTS["text"] + 18
 
 
 def _befores(raw: str, end: int) -> Iterator[tuple[str, int]]:
@@ -117,8 +120,14 @@ def _befores(raw: str, end: int) -> Iterator[tuple[str, int]]:
         if more:
             yield "\n", 2
         return
-    words = line.split()
     if re.match(r"[^\w\s]", line):
         yield line[0], 5
-    if not re.search(r"\d", words[0]) and len(words[0]) <= _LONGEST:
-        yield words[0], 3 if re.match(r"\w", words[0]) else 6
+        return
+    # Up to the next sign, which may be missing elsewhere.
+    words = (re.split(r"[,;|/•·()]", line)[0] or line).split()
+    for number in (2, 1):
+        end_word = " ".join(words[:number])
+        if len(words) >= number and not re.search(r"\d", end_word) and len(end_word) <= _LONGEST:
+            # A word of one or two letters is found inside others, too.
+            short = 8 if len(end_word) < 3 else 0
+            yield end_word, 5 - number + short

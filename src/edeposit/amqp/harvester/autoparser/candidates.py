@@ -18,7 +18,7 @@ from edeposit.amqp.harvester.text import collapse
 # Attributes that carry values; others (alt, title, data-…) carry copies and state.
 _TELLING = ("href", "src", "content", "datetime")
 # Ways to an element times ways to cut its text: the most robust of each are enough.
-_SELECTORS, _ANCHORS = 16, 14
+_SELECTORS, _POSITIONS, _ANCHORS = 16, 8, 14
 
 
 # What of a rule is printed in the page: its words must not be those of one page only.
@@ -114,10 +114,11 @@ def _of_attribute(place: Place, index: Index, wanted: Wanted) -> Iterator[Candid
 def _of_part(place: Place, index: Index) -> Iterator[Candidate]:
     selectors = sorted(selectors_to(place.element, index), key=lambda item: item.cost)
     plain = [item for item in selectors if item.locator == {"css": place.element.tag}]
+    ways = selectors[:_SELECTORS] + plain
+    ways += [item for item in selectors if item.kind == "position"][:_POSITIONS]
     anchors = sorted(anchors_for(place.raw, *place.span), key=lambda item: item.cost)[:_ANCHORS]
     for anchor in anchors:
-        for selector in {json.dumps(item.locator): item
-                         for item in selectors[:_SELECTORS] + plain}.values():  # fmt: skip
+        for selector in {json.dumps(item.locator): item for item in ways}.values():
             yield _cut(selector, anchor)
 
 

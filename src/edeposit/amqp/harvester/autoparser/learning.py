@@ -8,6 +8,7 @@ example is tried on it, which says how much the choice can be trusted.
 """
 
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -271,7 +272,7 @@ def _team_cost(team: list[Trial], examples: int) -> float:
     """
     first, *others = [" ".join(trial.candidate.words()) for trial in team]
     alike = all(fuzz.ratio(first, words) >= _ALIKE for words in others)
-    if len(team) == examples and not (first and alike):
+    if len(team) == examples and not (first and alike and not re.search(r"\d", first)):
         return inf
     return max(trial.cost for trial in team) + 5 * (len(team) - 1)
 

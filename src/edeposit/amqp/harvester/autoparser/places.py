@@ -17,6 +17,7 @@ from rapidfuzz import fuzz, process
 from edeposit.amqp.harvester.autoparser.examples import AutoparserError, Wanted, comparable
 from edeposit.amqp.harvester.labels import fold
 from edeposit.amqp.harvester.page import Page
+from edeposit.amqp.harvester.rules import Rule
 from edeposit.amqp.harvester.structured import StructuredData, is_bookish, types_of
 from edeposit.amqp.harvester.text import collapse, raw_text, text_of
 
@@ -57,11 +58,18 @@ class Index:
 
     def __init__(self, page: Page) -> None:
         self.page = page
+        self._counts: dict[str, int] = {}
         self.texts: list[tuple[Any, str, str]] = []
         for element in page.tree.iter(etree.Element):
             raw = raw_text(element)
             if len(raw) <= LONGEST:
                 self.texts.append((element, raw, collapse(raw)))
+
+    def count(self, css: str) -> int:
+        """How many elements of the page a selector means."""
+        if css not in self._counts:
+            self._counts[css] = len(Rule.parse({"css": css}).elements(self.page))
+        return self._counts[css]
 
     @cached_property
     def labelled(self) -> dict[Any, list[tuple[str, Any]]]:

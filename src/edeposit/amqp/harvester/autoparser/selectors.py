@@ -36,6 +36,8 @@ _STATE = re.compile(
     r"(?:active|first|last|odd|even|clearfix|row|col|hidden|visible|new|sale|action|akce)"
     r"|(?:is|has|js|col|row|u)[-_].*"
 )
+# A tag alone says little, except these, of which a page has few.
+_PLAIN_TAGS = {"h1": 0, "title": 0, "h2": 6, "h3": 8}
 # In characters: shorter class names, and these, are on many elements of many kinds.
 _SHORT = 4
 _VAGUE = frozenset({"block", "content", "detail", "inner", "label", "title", "value", "wrapper"})
@@ -60,7 +62,7 @@ def selectors_to(element: Any, index: Index) -> Iterator[Selector]:
     if not _NAME.fullmatch(str(element.tag)):
         return
     yield from _labels(element, index)
-    for css, kind, cost in _all_css(element):
+    for css, kind, cost in _all_css(element, index):
         yield Selector({"css": css}, kind, cost)
 
 
@@ -74,7 +76,8 @@ def own_css(element: Any) -> list[tuple[str, str, int]]:
                 found.append((f"[{key}~='{value}']", "itemprop", COSTS["itemprop"]))
     tokens = [token for token in (element.get("class") or "").split() if _stable(token)]
     for token in tokens[:4]:
-        vague = 2 if len(token) <= _SHORT or token.lower() in _VAGUE else 0
+        # Two dashes: a variant of something (BEM), which the next page may not be.
+        vague = 2 if len(token) <= _SHORT or token.lower() in _VAGUE or "--" in token else 0
         found.append((f"{tag}{_token(token)}", "class", COSTS["class"] + vague))
     if len(tokens) > 1:
         joined = "".join(map(_token, tokens[:4]))
@@ -82,7 +85,7 @@ def own_css(element: Any) -> list[tuple[str, str, int]]:
     for name, value in element.attrib.items():
         if _told(str(name), str(value)):
             found.append((f"{tag}[{name}='{value}']", "attribute", COSTS["attribute"]))
-    plain = COSTS["tag"] if tag in ("h1", "title") else COSTS["tag"] + 15
+    plain = COSTS["tag"] + _PLAIN_TAGS.get(tag, 15)
     found.append((tag, "tag", plain))
     return sorted(found, key=lambda item: item[2])
 
@@ -121,7 +124,7 @@ def _told(name: str, value: str) -> bool:
     )
 
 
-def _all_css(element: Any) -> Iterator[tuple[str, str, int]]:
+def _all_css(element: Any, index: Index) -> Iterator[tuple[str, str, int]]:
     tag, own = str(element.tag), own_css(element)
     yield from own
     own = own[:3] + ([] if len(own) <= 3 else [own[-1]])
@@ -139,7 +142,7 @@ def _all_css(element: Any) -> Iterator[tuple[str, str, int]]:
         if len(parents) >= length:
             steps = [*(str(node.tag) for node in reversed(parents[:length])), tag]
             yield " > ".join(steps), "chain", COSTS["chain"] + length
-    yield from _positions(element)
+    yield from _positions(element, index)
 
 
 def _neighbours(
@@ -153,7 +156,7 @@ def _neighbours(
                 yield f"{css} + {inner}", "neighbour", COSTS["neighbour"] + penalty
 
 
-def _positions(element: Any) -> Iterator[tuple[str, str, int]]:
+def _positions(element: Any, index: Index) -> Iterator[tuple[str, str, int]]:
     """Paths by position: from a named ancestor, a named older sibling of one, or the root."""
     path: list[list[str]] = [[]]
     counts = [0]
@@ -181,11 +184,13 @@ def _positions(element: Any) -> Iterator[tuple[str, str, int]]:
         for css, kind, cost in own_css(parent)[:2]:
             if kind == "tag" and parent.tag not in ("body", "table", "ul", "ol", "dl", "main"):
                 continue
+            # Another list may come to have as many items.
+            doubtful = 10 if index.count(css) > 1 else 0
             for steps, count in zip(path, counts, strict=True):
                 yield (
                     " > ".join([css, *steps]),
                     "position",
-                    COSTS["position"] + 4 * count + distance + cost // 10,
+                    COSTS["position"] + 4 * count + distance + cost // 10 + doubtful,
                 )
         node = parent
 
@@ -217,6 +222,9 @@ def _labels(element: Any, index: Index) -> Iterator[Selector]:
     for distance, node in enumerate([element, *element.iterancestors()][:4]):
         for label, anchor in labelled.get(node, ()):
             loose = 0 if node.tag in ("td", "dd", "th") else 5
+            if loose and re.search(r"\d", label):
+                # "Sleva 20 %" before a block is no label of it.
+                continue
             if distance == 0:
                 yield Selector({"label": label}, "label", COSTS["label"] + loose)
                 continue
