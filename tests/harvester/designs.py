@@ -16,6 +16,10 @@ from typing import Any
 import lxml.html
 from stdnum import ean
 
+from edeposit.amqp.harvester.autoparser import Example, Learned, Wanted
+from edeposit.amqp.harvester.page import Page
+from edeposit.amqp.harvester.rules import Rule
+
 FIRST = ["Jan", "Eva", "Petr", "Jiří", "Šárka", "Žofie", "Václav", "Luboš", "Radka", "Ondřej",
          "Čeněk", "Alžběta", "Bára", "Štěpán", "Dana", "Řehoř", "Ivo", "Hana"]  # fmt: skip
 LAST = ["Novák", "Svoboda", "Dvořáková", "Černý", "Procházka", "Kučerová", "Veselý", "Němec",
@@ -485,3 +489,53 @@ def changed_layout(text: str, seed: int) -> str:
                 cell.text, cell[:] = value, []
             rows.insert(rng.randrange(len(rows) + 1), row)
     return str(lxml.html.tostring(tree, encoding="unicode", doctype="<!DOCTYPE html>"))
+
+
+ADDRESS = "http://obchod.example/kniha"
+
+
+def examples_of(design: Design, draw: int = 0) -> list[Example]:
+    """What a user would write down for a design: the values that each example page shows."""
+    examples = []
+    for number in range(design.examples):
+        text, truth = design.example(number, draw)
+        wanted = {
+            name: Wanted(name, tuple(value) if isinstance(value, list) else (value,),
+                         several=isinstance(value, list), required=name == "title")
+            for name, value in truth.items() if value
+        }  # fmt: skip
+        examples.append(Example(Page(text, url=ADDRESS), f"example {number + 1}", wanted))
+    return examples
+
+
+@dataclass
+class Measured:
+    """How the learned rules do on pages that are no examples."""
+
+    right: int
+    total: int
+    wrong: list[tuple[str, Any, Any]]
+
+    @property
+    def percent(self) -> float:
+        return 100 * self.right / self.total
+
+
+def measure(
+    design: Design, learned: list[Learned], pages: int = 20, changed: bool = False
+) -> Measured:
+    """Every field of unseen pages: found where it is, and nothing where it is not."""
+    rules = [(item, Rule.parse(item.rule_data())) for item in learned]
+    result = Measured(0, 0, [])
+    for number in range(pages):
+        text, truth = design.unseen(number)
+        page = Page(changed_layout(text, number) if changed else text, url=ADDRESS)
+        for item, rule in rules:
+            want = truth[item.name] or ([] if item.several else None)
+            got = rule.find(page) if item.several else rule.first(page)
+            result.total += 1
+            if got == want:
+                result.right += 1
+            else:
+                result.wrong.append((item.name, got, want))
+    return result

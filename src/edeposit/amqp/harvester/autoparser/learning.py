@@ -9,10 +9,10 @@ example is tried on it, which says how much the choice can be trusted.
 
 import logging
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import partial
-from math import inf
 from typing import Any
 
 from rapidfuzz import fuzz
@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 ENOUGH = 12
 # A bound for pages that repeat a value everywhere.
 MOST_TRIALS = 4000
+# For one variable; then what has been found must do.
+MOST_SECONDS = 20.0
 MOST_FALLBACKS = 2
 # In per cent: from here on two labels are taken for forms of one word.
 _ALIKE = 60
@@ -157,12 +159,14 @@ def _learn_one(
     trials = _run(name, found, origins, examples, pinned)
     survivors = sorted((trial for trial in trials if trial.right), key=_rank)
     team, undecided = _team(trials, with_values)
+    if not undecided and _by_heart(team, len(with_values)):
+        undecided = {number for number in with_values if team[0].outcomes.get(number) != RIGHT}
     fallbacks: list[Trial] = []
     if pinned is not None:
         chosen = _pinned_rule(name, pinned, trials[0], examples)
     elif pin is not None:
         chosen = _pinned_number(name, survivors, pin)
-    elif survivors and (undecided or survivors[0].cost <= _team_cost(team, len(with_values))):
+    elif survivors and (undecided or survivors[0].cost <= _team_cost(team)):
         chosen = survivors[0]
     elif not undecided:
         chosen, *fallbacks = team
@@ -220,13 +224,14 @@ def _run(
         rule = {"css": data} if isinstance(data, str) else data
         trials.append(run_trial(Candidate(rule, "pinned", 0), frozenset(), examples, name))
     right = 0
+    deadline = time.monotonic() + MOST_SECONDS
     ordered = sorted(found.values(), key=lambda item: (item.cost, len(item.key), item.key))
     for candidate in ordered[:MOST_TRIALS]:
         trial = run_trial(candidate, frozenset(origins[candidate.key]), examples, name)
         trials.append(trial)
         # Those that speak uncalled do not count: a dearer one may be silent.
         right += trial.right and not trial.uncalled
-        if right >= ENOUGH:
+        if right >= ENOUGH or time.monotonic() > deadline:
             break
     logger.debug("%s: %d candidates, %d tried, %d right", name, len(found), len(trials), right)
     return trials
@@ -264,17 +269,22 @@ def _team(trials: list[Trial], with_values: list[int]) -> tuple[list[Trial], set
     return team, missing
 
 
-def _team_cost(team: list[Trial], examples: int) -> float:
-    """A team is as robust as its weakest member, and each member is one more thing to break.
-
-    One rule for each example has learned the examples by heart, unless the rules differ like
-    "Autor" and "Autoři".
-    """
-    first, *others = [" ".join(trial.candidate.words()) for trial in team]
-    alike = all(fuzz.ratio(first, words) >= _ALIKE for words in others)
-    if len(team) == examples and not (first and alike and not re.search(r"\d", first)):
-        return inf
+def _team_cost(team: list[Trial]) -> int:
+    """A team is as robust as its weakest member, and each member is one more thing to break."""
     return max(trial.cost for trial in team) + 5 * (len(team) - 1)
+
+
+def _by_heart(team: list[Trial], examples: int) -> bool:
+    """Whether the rules, one for each example, say nothing about other pages.
+
+    They do when they are forms of one label ("Autor" and "Autoři") or robust by themselves.
+    """
+    if len(team) < max(examples, 2):
+        return False
+    first, *others = [" ".join(trial.candidate.words()) for trial in team]
+    alike = bool(first) and all(fuzz.ratio(first, words) >= _ALIKE for words in others)
+    named = all(trial.cost < COSTS["tag"] for trial in team if not trial.candidate.words())
+    return not (alike or (named and not first)) or bool(re.search(r"\d", first))
 
 
 def _usefulness(trial: Trial, missing: frozenset[int]) -> tuple[bool, int, int]:

@@ -7,6 +7,7 @@ the kinds: semantic data, unique id, label, class, neighbour, short chain, posit
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 from edeposit.amqp.harvester.autoparser.places import Index
@@ -36,6 +37,8 @@ _STATE = re.compile(
     r"(?:active|first|last|odd|even|clearfix|row|col|hidden|visible|new|sale|action|akce)"
     r"|(?:is|has|js|col|row|u)[-_].*"
 )
+# A value is near the start or the end of its list, and near the sibling that says where it is.
+_OLDER, _FARTHEST = 12, 50
 # A tag alone says little, except these, of which a page has few.
 _PLAIN_TAGS = {"h1": 0, "title": 0, "h2": 6, "h3": 8}
 # In characters: shorter class names, and these, are on many elements of many kinds.
@@ -165,7 +168,7 @@ def _positions(element: Any, index: Index) -> Iterator[tuple[str, str, int]]:
         tag = str(node.tag)
         if not _NAME.fullmatch(tag):
             return
-        for older in node.itersiblings(preceding=True):
+        for older in islice(node.itersiblings(preceding=True), _OLDER):
             if not _NAME.fullmatch(str(older.tag)):
                 continue
             for css, kind, cost in own_css(older)[:1]:
@@ -202,6 +205,8 @@ def _longer(
     tag = str(node.tag)
     same_before = sum(1 for other in node.itersiblings(preceding=True) if other.tag == tag)
     same_after = sum(1 for other in node.itersiblings() if other.tag == tag)
+    if min(same_before, same_after) > _FARTHEST:
+        return [], []
     if not same_before and not same_after:
         return [[tag, *steps] for steps in path], counts
     steps_made = [f"{tag}:nth-of-type({same_before + 1})"]
@@ -221,6 +226,8 @@ def _labels(element: Any, index: Index) -> Iterator[Selector]:
     tag = str(element.tag)
     for distance, node in enumerate([element, *element.iterancestors()][:4]):
         for label, anchor in labelled.get(node, ()):
+            if not re.search(r"[^\W\d_]", label):
+                continue
             loose = 0 if node.tag in ("td", "dd", "th") else 5
             if loose and re.search(r"\d", label):
                 # "Sleva 20 %" before a block is no label of it.
