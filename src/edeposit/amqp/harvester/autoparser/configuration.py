@@ -54,7 +54,7 @@ def read_configuration(path: str | Path) -> list[Example]:
     except UnicodeDecodeError as error:
         raise AutoparserError(f"'{path}' is not in UTF-8: {error}") from error
     try:
-        documents = [item for item in yaml.load_all(text, _Loader) if item]
+        documents = [item for item in yaml.load_all(text, _Loader) if item not in (None, "")]
     except (yaml.YAMLError, RecursionError) as error:
         problem = " ".join(str(error).split())
         raise AutoparserError(f"'{path}' is no YAML: {problem}") from error
