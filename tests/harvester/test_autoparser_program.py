@@ -1,5 +1,6 @@
 """edeposit_autoparser.py as people run it, and what it writes."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -288,6 +289,25 @@ def test_a_checked_page_without_a_required_value_gives_code_3(tmp_path):
     assert done.returncode == 3
     assert "missing" in done.stderr
     assert yaml.safe_load(done.stdout)["fields"]
+
+
+def test_progress_goes_to_a_terminal_only():
+    read, write = os.openpty()
+    command = [sys.executable, str(PROGRAM), "-c", str(WALK / "books.yaml")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=write) as process:
+        os.close(write)
+        shown = b""
+        # At the other end's close Linux gives EIO, not the end of the file.
+        with contextlib.suppress(OSError):
+            while piece := os.read(read, 65536):
+                shown += piece
+        result = process.stdout.read()
+    os.close(read)
+    assert process.returncode == 0
+    assert b"learning" in shown
+    assert b"learning" not in result
+    assert yaml.safe_load(result)["fields"]
+    assert "learning" not in autoparser("-c", WALK / "books.yaml").stderr
 
 
 def test_quiet_is_quiet_and_help_helps():

@@ -1,8 +1,11 @@
 """Pages as they come: charsets, broken markup, structured data."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edeposit.amqp.harvester.page import Page
+from edeposit.amqp.harvester.rules import Rule
 from edeposit.amqp.harvester.text import text_of
 
 CZECH = "Příliš žluťoučký kůň úpěl ďábelské ódy o učebnicích, počítačích a dětských knížkách."
@@ -47,6 +50,35 @@ def test_one_broken_byte_does_not_change_the_charset():
 @pytest.mark.parametrize("charset", ["text/html", "no-such", "rot13", "zlib", "", "utf-16", "\0"])
 def test_unknown_charsets_count_as_none(charset):
     assert words(Page(page_in("utf-8"), charset=charset)) == CZECH
+
+
+@pytest.mark.parametrize("charset", ["iso-8859-2", "windows-1250", "utf-8"])
+def test_the_charset_of_a_page_in_one_long_line_is_guessed(charset):
+    style = "<style>" + "p{margin:0}" * 20_000 + "</style>"
+    assert words(Page(page_in(charset, style))) == CZECH
+
+
+@pytest.mark.timeout(30)
+def test_megabytes_of_odd_bytes_take_no_time():
+    for content in (b"\x9a\xf8" * 2_000_000, b"<p>\xff" * 1_000_000, b"\x00\xfe<" * 1_000_000):
+        assert Page(content, charset="utf-8").tree is not None
+
+
+@pytest.mark.timeout(30)
+def test_an_endless_list_is_cut_before_rules_count_it():
+    page = Page("<ul>" + "<li>x</li>" * 300_000 + "</ul><p>y</p>")
+    assert len(page.tree.find(".//ul")) == 5000
+    for rule in ("li:nth-of-type(3)", "li ~ li:nth-last-of-type(2)", "li + li:last-child",
+                 "li:first-of-type", "ul:only-child ~ li", "li:nth-child(2) + li"):  # fmt: skip
+        assert len(Rule.parse(rule).find(page)) <= 1
+
+
+@given(st.binary(max_size=300), st.sampled_from([None, "utf-8", "windows-1250", "utf-7", "x"]))
+def test_any_bytes_are_a_page_that_rules_can_read(content, charset):
+    page = Page(content, "http://a.cz/", charset)
+    for rule in ("p", {"xpath": "//*/@*"}, {"label": "a"}, {"jsonld": "a.b"}, {"meta": "a"},
+                 {"css": "*", "html": True}):  # fmt: skip
+        assert all(isinstance(value, str) and value for value in Rule.parse(rule).find(page))
 
 
 @pytest.mark.parametrize(

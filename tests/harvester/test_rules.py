@@ -1,7 +1,9 @@
 """The vocabulary of the source files."""
 
 import pytest
+from cssselect import HTMLTranslator
 
+from edeposit.amqp.harvester.css import css_to_xpath
 from edeposit.amqp.harvester.exceptions import DefinitionError
 from edeposit.amqp.harvester.page import Page
 from edeposit.amqp.harvester.rules import Rule
@@ -69,6 +71,25 @@ def test_vocabulary(rule, values):
     assert Rule.parse(parsed.to_dict()).find(PAGE) == values
 
 
+SIBLINGS = Page("<main>" + "".join(
+    f"<{tag} id={tag}{number}></{tag}>" for number, tag in enumerate("abaabbcaab")
+) + "<p><b id=b10></b></p></main>")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [f"{tag}:nth-{last}{what}({series})" for tag in ("a", "b", "c") for last in ("", "last-")
+     for what in ("child", "of-type") for series in ("1", "2", "4", "2n+1", "-n+2", "0")]
+    + ["a + b", "a + a + b", "b + *", "* + c", "a ~ b:nth-of-type(2)", "b:first-child",
+       "b:last-child", "a:first-of-type", "b:last-of-type", "b:only-child", "c:only-of-type",
+       "main > b:not(b:first-of-type)", "a + b:nth-child(2)", "a.x + b", "a + b.x", "a + [id$='5']"],
+)  # fmt: skip
+def test_selectors_mean_what_cssselect_says(selector):
+    theirs = HTMLTranslator().css_to_xpath(selector)
+    ours = css_to_xpath(selector)
+    assert SIBLINGS.tree.xpath(ours) == SIBLINGS.tree.xpath(theirs)
+
+
 def test_a_scope_bounds_every_locator():
     second = Rule.parse("div.item").elements(PAGE)[1]
     for rule in ("h2", {"xpath": "//h2"}, {"xpath": ".//h2 | //h3"}):
@@ -101,6 +122,8 @@ def test_markup_is_sanitized_and_the_tree_is_left_alone():
         ({"css": ""}, "must be a text"),
         ({"css": "div["}, "CSS 'div['"),
         ({"css": "a::attr(href), b::attr(src)"}, "at the end, once"),
+        ({"css": "*:nth-of-type(2)"}, "needs the name of an element"),
+        ({"css": "a:nth-child(x y)"}, "CSS 'a:nth-child(x y)'"),
         ({"css": "a::before"}, "at the end, once"),
         ({"xpath": "//a["}, "XPath '//a['"),
         ({"xpath": "document('/etc/passwd')"}, "XPath"),

@@ -26,7 +26,7 @@ _DECLARED = re.compile(
     re.IGNORECASE,
 )
 # A detector's time grows with the input; the beginning of the text parts tells as much.
-_SAMPLE = 32_768
+_SAMPLE, _AROUND = 16_384, 24
 # Pages that say Latin-1 mean the Windows charset (https://encoding.spec.whatwg.org/#names-and-labels).
 _MEANT = {"iso8859-1": "cp1252", "ascii": "cp1252"}
 
@@ -48,7 +48,8 @@ def decode(content: bytes, charset: str | None = None) -> str:
         text = content.decode(name, "replace")
         wrong = text.count("\ufffd")
         # One broken byte is an accident; more broken than right ones is a wrong charset.
-        if not wrong or wrong <= sum(1 for char in text if char > "\x7f") - wrong:
+        foreign = len(text) - len(text.encode("ascii", "ignore")) if wrong else 0
+        if wrong <= foreign - wrong or not wrong:
             return text
         logger.debug("The page is not in the declared charset %s.", name)
     try:
@@ -74,14 +75,18 @@ def _declared(content: bytes, charset: str | None) -> Iterator[str]:
 
 
 def _guess(content: bytes) -> str:
-    # Only the neighbourhood of non-ASCII bytes says something.
-    lines = b"\n".join(line for line in content.splitlines() if not line.isascii())[:_SAMPLE]
-    best = from_bytes(lines).best()
+    sample = bytearray()
+    for found in re.finditer(rb"[\x80-\xff]+", content):
+        # Only the neighbourhood of non-ASCII bytes says something; a minified page is one line.
+        sample += content[max(0, found.start() - _AROUND) : found.end() + _AROUND] + b"\n"
+        if len(sample) >= _SAMPLE:
+            break
+    best = from_bytes(bytes(sample[: 2 * _SAMPLE])).best()
     guess = best.encoding if best is not None else FALLBACK
     if not guess.startswith(("cp125", "iso8859")) or guess in _OTHER_SCRIPTS:
         return guess
     # The detector cannot tell the two charsets of Czech apart: they differ in š, ť and ž only,
     # which stand where the other one has no letters of Czech.
-    if any(0x80 <= byte <= 0x9F for byte in lines):
+    if any(0x80 <= byte <= 0x9F for byte in sample):
         return guess if guess.startswith("cp125") else FALLBACK
-    return "iso8859_2" if any(byte in b"\xb9\xbb\xbe" for byte in lines) else guess
+    return "iso8859_2" if any(byte in b"\xb9\xbb\xbe" for byte in sample) else guess

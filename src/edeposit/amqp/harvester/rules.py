@@ -15,10 +15,10 @@ from functools import lru_cache
 from typing import Any, cast
 
 import nh3
-from cssselect import GenericTranslator, HTMLTranslator, SelectorError
 from lxml import etree
 
 from edeposit.amqp.harvester.cleaning import CLEANERS
+from edeposit.amqp.harvester.css import SelectorError, css_to_xpath
 from edeposit.amqp.harvester.cutting import Cut
 from edeposit.amqp.harvester.exceptions import DefinitionError
 from edeposit.amqp.harvester.labels import fold
@@ -204,8 +204,7 @@ class Rule:
 
 @lru_cache(maxsize=1024)
 def _translated(selector: str, xml: bool) -> etree.XPath:
-    translator = GenericTranslator() if xml else HTMLTranslator()
-    return etree.XPath(translator.css_to_xpath(selector), regexp=False, smart_strings=False)
+    return etree.XPath(css_to_xpath(selector, xml), regexp=False, smart_strings=False)
 
 
 def _css(selector: str, where: str, xml: bool = False) -> etree.XPath:

@@ -37,6 +37,12 @@ class StructuredData:
         """All objects that have a type, in document order, nested ones after their owner."""
         return [item for document in self._documents for item in _typed(document)]
 
+    @cached_property
+    def _untyped(self) -> list[list[dict[str, Any]]]:
+        """Where a path without a type is looked for, in turn."""
+        bookish = [item for item in self.objects if is_bookish(item)]
+        return [bookish, self._documents, self.objects]
+
     def find(self, path: str) -> list[str]:
         """The values at a dotted path of keys, e.g. ``offers.price`` or ``Book:author.name``.
 
@@ -49,8 +55,7 @@ class StructuredData:
         if colon:
             groups = [[item for item in self.objects if kind.lower() in types_of(item)]]
         else:
-            bookish = [item for item in self.objects if is_bookish(item)]
-            groups = [bookish, self._documents, self.objects]
+            groups = self._untyped
         for group in groups:
             values = [text for item in group for text in _texts(_walk(item, keys))]
             if values:
@@ -86,7 +91,9 @@ def meta_values(tree: Any) -> dict[str, list[str]]:
 
 
 def _load(text: str) -> list[Any]:
-    text = _WRAPPING.sub("", text).strip().rstrip(";")
+    if "<!" in text[:100]:
+        text = _WRAPPING.sub("", text)
+    text = text.strip().rstrip(";")
     try:
         # Numbers stay as they are written: a price of 199.00 is not 199.0.
         loaded = json.loads(text, strict=False, parse_float=str, parse_int=str)

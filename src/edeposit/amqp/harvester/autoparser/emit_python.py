@@ -13,12 +13,11 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from cssselect import GenericTranslator, HTMLTranslator
-
 from edeposit.amqp.harvester import cutting, labels, structured, text
 from edeposit.amqp.harvester.autoparser import standalone
 from edeposit.amqp.harvester.autoparser.examples import AutoparserError, Example
 from edeposit.amqp.harvester.autoparser.learning import Learned
+from edeposit.amqp.harvester.css import css_to_xpath
 
 _HEAD = '''\
 """Finds values in the pages of one site. Written by edeposit_autoparser.py; needs only lxml.
@@ -122,8 +121,7 @@ def _portable(rule: dict[str, Any], is_xml: bool) -> dict[str, Any]:
     """The rule without CSS, for which lxml needs another library, and without markup."""
     portable = {key: value for key, value in rule.items() if key not in ("css", "html", "remove")}
     if "css" in rule:
-        translator = GenericTranslator() if is_xml else HTMLTranslator()
-        return {"xpath": translator.css_to_xpath(rule["css"]), **portable}
+        return {"xpath": css_to_xpath(rule["css"], is_xml), **portable}
     return portable
 
 
