@@ -122,7 +122,7 @@ def test_markup_is_sanitized_and_the_tree_is_left_alone():
         ({"css": ""}, "must be a text"),
         ({"css": "div["}, "CSS 'div['"),
         ({"css": "a::attr(href), b::attr(src)"}, "at the end, once"),
-        ({"css": "*:nth-of-type(2)"}, "needs the name of an element"),
+        ({"css": "*:nth-of-type(2)"}, "CSS '*:nth-of-type(2)'"),
         ({"css": "a:nth-child(x y)"}, "CSS 'a:nth-child(x y)'"),
         ({"css": "a::before"}, "at the end, once"),
         ({"xpath": "//a["}, "XPath '//a['"),
