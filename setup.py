@@ -22,11 +22,13 @@ EXTRAS = {
     # The books in its messages are the catalogue's. libpass is the maintained passlib.
     "ftp": [*ALEPH, "libpass>=1.9", "pyyaml>=6", "watchdog>=3"],
     "harvester": [
+        *ALEPH,  # for the filter that asks the catalogue
         "charset-normalizer>=3",
         "cssselect>=1.2",
         "httpx>=0.25",
         "lxml>=4.9",
         "nh3>=0.2.18",
+        "platformdirs>=4",
         "python-stdnum>=1.19",
         "pyyaml>=6",
         "rapidfuzz>=3",

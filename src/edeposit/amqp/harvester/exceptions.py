@@ -33,3 +33,27 @@ class ExtractionError(HarvesterError):
         super().__init__(f"{message} ({url})" if url else message)
         self.url = url
         self.field = field
+
+
+class CacheError(HarvesterError):
+    """The database of the books sent cannot be used; the text names the file and what to do.
+
+    Attributes:
+        path: of the database.
+    """
+
+    def __init__(self, message: str, path: str) -> None:
+        super().__init__(f"{path}: {message}")
+        self.path = path
+
+
+class HarvestFailedError(HarvesterError):
+    """Every source of a harvest has failed, or a self-test found something wrong.
+
+    Attributes:
+        errors: what happened, at least one.
+    """
+
+    def __init__(self, message: str, errors: list[str]) -> None:
+        super().__init__("\n".join([message, *errors]))
+        self.errors = errors
