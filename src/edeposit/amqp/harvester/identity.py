@@ -14,6 +14,8 @@ from stdnum import ean as stdnum_ean
 from stdnum import isbn as stdnum_isbn
 from stdnum.exceptions import ValidationError
 
+from edeposit.amqp.harvester.exceptions import ExtractionError
+
 _NOT_OF_NUMBERS = re.compile(r"[^0-9Xx]")
 _CANDIDATE = re.compile(r"(?:97[89][- ]?)?(?:\d[- ]?){9}[\dXx]")
 # Stands between the parts of a title's identity: cannot occur in collapsed text.
@@ -76,6 +78,21 @@ def identity_of(publication: Any) -> str | None:
         number = "title:" + _SEPARATOR.join([title, fold(publication.publisher), *authors])
     # At the end, so that no title can make an identity that reads like another kind's.
     return number + _SEPARATOR + "ebook" if optionals is not None and optionals.is_ebook else number
+
+
+def required_identity(publication: Any) -> str:
+    """As ``identity_of``, for publications that have to have one.
+
+    Raises:
+        ExtractionError: it has neither a valid number nor a title.
+    """
+    identity = identity_of(publication)
+    if identity is None:
+        url = publication.optionals.URL if publication.optionals is not None else None
+        raise ExtractionError(
+            "a book with neither a title nor a valid ISBN or EAN", url or "", "title"
+        )
+    return identity
 
 
 def author_names(publication: Any) -> list[str]:

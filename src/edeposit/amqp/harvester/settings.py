@@ -27,6 +27,8 @@ _TABLE = (
             "per cent", between(0, 100)),
     Setting("ALEPH_AUTHOR_THRESHOLD", 50, "likeness of authors from which they count as the same, "
             "per cent", between(0, 100)),
+    Setting("ALEPH_FILTER_PER_SECOND", 2.0, "books for which Aleph is asked in a second",
+            between(0.001, 1000)),
     Setting("DUP_FILTER_FILE", "", "database of the books sent; a path that ends in .json is a "
             "cache of the first generation, which is imported into a database beside it; empty: "
             "harvester.sqlite in the user's state directory"),
@@ -124,6 +126,7 @@ if TYPE_CHECKING:
     ALEPH_FILTER_BY_AUTHOR: bool
     ALEPH_TITLE_THRESHOLD: int
     ALEPH_AUTHOR_THRESHOLD: int
+    ALEPH_FILTER_PER_SECOND: float
     DUP_FILTER_FILE: str
     HARVESTER_SOURCES: list[str]
     HARVESTER_SOURCES_DIR: str
