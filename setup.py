@@ -78,6 +78,7 @@ setup(
             "aleph = edeposit.amqp.aleph",
             "antivirus = edeposit.amqp.antivirus",
             "ftp = edeposit.amqp.ftp",
+            "harvester = edeposit.amqp.harvester",
         ]
     },
     classifiers=[

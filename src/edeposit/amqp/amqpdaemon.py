@@ -28,7 +28,7 @@ from edeposit.amqp.serializers import deserialize, serialize_bytes
 logger = logging.getLogger(__name__)
 
 PROGRESS_HEADER = "x-edeposit-progress"
-EXCEPTION_CONTENT_TYPE = "application/text"
+EXCEPTION_CONTENT_TYPE = exceptionheaders.CONTENT_TYPE
 NO_UUID = "No UUID provided, message ignored."
 
 # A UUID is 36 characters. Longer names are tolerated, but what is copied into every header of
@@ -237,25 +237,10 @@ class AMQPDaemon(PikaDaemon):
     def _exception_properties(
         self, request: _Request, error: BaseException, text: str, tb: str | None
     ) -> BasicProperties:
-        kind = type(error)
-        properties = self._properties(
-            request,
-            EXCEPTION_CONTENT_TYPE,
-            {
-                "exception": text,
-                "exception_type": exceptionheaders.cut_middle(str(kind), 500),
-                "exception_name": exceptionheaders.cut_middle(kind.__name__, 200),
-                "traceback": tb,
-            },
-        )
+        headers = exceptionheaders.headers_of(error, text, tb)
+        properties = self._properties(request, EXCEPTION_CONTENT_TYPE, headers)
         exceptionheaders.fit(properties, self._frame_max())
         return properties
-
-    def _frame_max(self) -> int:
-        connection = self.connection
-        if connection is not None and connection.params.frame_max:
-            return int(connection.params.frame_max)
-        return 4096  # the least that AMQP 0-9-1 allows a peer to negotiate
 
     def _request(self, uuid: str, routing_key: str) -> _Request:
         """The request being handled in this thread, if it is this one."""

@@ -11,7 +11,9 @@ from typing import Any
 
 from pika.spec import BasicProperties
 
-from edeposit.amqp import frames
+from edeposit.amqp import frames, settings
+
+CONTENT_TYPE = "application/text"
 
 _CREDENTIALS = re.compile(r"(\w://[^\s/:@]*):[^\s/@]+@")
 # Text of a remote exception is for people: nobody reads more, and every byte counts twice
@@ -87,6 +89,45 @@ def fit(properties: BasicProperties, frame_max: int) -> None:
         if value:
             size = len(value.encode("utf-8"))
             headers[name] = cut_middle(value, max(size - excess, min(least, size)))
+
+
+def headers_of(error: BaseException, text: str, tb: str | None) -> dict[str, Any]:
+    """The headers by which a message is an exception.
+
+    Args:
+        error: the exception.
+        text: from ``describe``.
+        tb: formatted traceback; None: without.
+    """
+    kind = type(error)
+    return {
+        "exception": text,
+        "exception_type": cut_middle(str(kind), 500),
+        "exception_name": cut_middle(kind.__name__, 200),
+        "traceback": tb,
+    }
+
+
+def as_message(error: BaseException, uuid: str, frame_max: int) -> tuple[BasicProperties, bytes]:
+    """An exception as a message that answers nothing: of a program that sends unasked.
+
+    Args:
+        error: the exception.
+        uuid: of the message.
+        frame_max: negotiated largest frame in bytes.
+
+    Returns:
+        Properties and body.
+    """
+    text = describe(error)
+    tb = format_traceback(error) if settings.RABBITMQ_SEND_TRACEBACKS else None
+    properties = BasicProperties(
+        content_type=CONTENT_TYPE,
+        delivery_mode=2,
+        headers={"UUID": uuid, **headers_of(error, text, tb)},
+    )
+    fit(properties, frame_max)
+    return properties, body_of(text)
 
 
 def body_of(text: str) -> bytes:

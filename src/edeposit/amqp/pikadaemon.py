@@ -251,6 +251,12 @@ class PikaDaemon(DaemonRunnerWrapper):
         owner = getattr(self._current, "delivery", None)
         return Outgoing(exchange, routing_key, body, properties, self._ledger.on_published, owner)
 
+    def _frame_max(self) -> int:
+        connection = self.connection
+        if connection is not None and connection.params.frame_max:
+            return int(connection.params.frame_max)
+        return 4096  # the least that AMQP 0-9-1 allows a peer to negotiate
+
     def _send(self, outgoing: Outgoing) -> None:
         link = self._running_link()
         if not link.clear_to_send.is_set() and threading.current_thread() is not self._io_thread:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pika
 
+from edeposit.amqp import exceptionheaders
 from edeposit.amqp.connection import Backoff
 from edeposit.amqp.errors import (
     ClosedError,
@@ -68,7 +69,7 @@ class SenderDaemon(PikaDaemon):
         again with the same UUID, so its receiver may get it twice, but never not at all.
 
         Args:
-            data: anything that can be serialized.
+            data: anything that can be serialized; an exception becomes an exception message.
             UUID: goes into the headers.
 
         Raises:
@@ -76,13 +77,17 @@ class SenderDaemon(PikaDaemon):
             SerializationError: the data have no JSON form.
             ClosedError: the daemon ends; the message may or may not be at the broker.
         """
-        body = serialize_bytes(data)
+        properties = None
+        if isinstance(data, BaseException):
+            properties, body = exceptionheaders.as_message(data, UUID, self._frame_max())
+        else:
+            body = serialize_bytes(data)
         backoff = Backoff(cap=10.0)
         while True:
             if self._end.is_set():
                 raise ClosedError("the daemon ends")
             try:
-                self.publish(self.output_exchange, self.output_key, body, UUID=UUID).result()
+                self.publish(self.output_exchange, self.output_key, body, properties, UUID).result()
                 return
             except (MessageTooLargeError, UnencodableError):
                 raise

@@ -34,6 +34,7 @@ BUILT_IN = {
     "aleph": "edeposit.amqp.aleph",
     "antivirus": "edeposit.amqp.antivirus",
     "ftp": "edeposit.amqp.ftp",
+    "harvester": "edeposit.amqp.harvester",
 }
 
 _CLASS_MODULES = ("structures", "datastructures")
@@ -240,13 +241,21 @@ def sender_main(
     )
 
 
-def command_line(description: str) -> argparse.ArgumentParser:
-    """A parser of the arguments that all daemon scripts have."""
+def command_line(description: str, *, may_lack_action: bool = False) -> argparse.ArgumentParser:
+    """A parser of the arguments that all daemon scripts have.
+
+    Args:
+        description: what the script is for.
+        may_lack_action: the script can do something else as well.
+    """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.epilog = _EPILOG.format(program=parser.prog)
-    parser.add_argument("action", choices=("start", "stop", "restart", "status", "reload"))
+    parser.add_argument(
+        "action", choices=("start", "stop", "restart", "status", "reload"),
+        nargs="?" if may_lack_action else None,
+    )  # fmt: skip
     parser.add_argument(
         "-f", "--foreground", action="store_true", help="stay in the foreground (start, restart)"
     )

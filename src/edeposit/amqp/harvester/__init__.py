@@ -1,1 +1,110 @@
-"""The harvester: book metadata from publishers' pages."""
+"""The harvester: book metadata from publishers' pages.
+
+A plain library, usable without a broker. What must stay true: one source that fails costs only its
+own books, and nothing here marks a book as sent: only who has the broker's confirm does
+(``sending``, ``filters.dup_filter.mark_seen``).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from edeposit.amqp.harvester import settings
+from edeposit.amqp.harvester.datastructures import (
+    HarvestRequest,
+    Publications,
+    SourceHarvested,
+)
+from edeposit.amqp.harvester.exceptions import HarvestFailedError
+from edeposit.amqp.harvester.filters.sieve import Sieve
+
+__all__ = [
+    "HarvestRequest", "Publications", "SourceHarvested", "get_all_publications", "on_start",
+    "reactToAMQPMessage", "self_test",
+]  # fmt: skip
+
+
+def get_all_publications(return_namedtuples: bool = True) -> list[Any]:
+    """Harvest the sources that are switched on, and filter as the settings say.
+
+    Args:
+        return_namedtuples: else the mutable ``structures.Publication``.
+
+    Returns:
+        What could be had; errors of sources and books are in the log.
+
+    Raises:
+        HarvestFailedError: every source has failed.
+        DefinitionError: a source file is wrong.
+        CacheError: the database of the books sent cannot be used.
+    """
+    books = _harvest(None, lambda _progress: None)
+    return [book.to_namedtuple() for book in books] if return_namedtuples else books
+
+
+def self_test() -> None:
+    """Check all sources against their live pages and their stored samples.
+
+    Raises:
+        HarvestFailedError: with a line for each value that is not found as it should be.
+    """
+    from edeposit.amqp.harvester.selftest import check_sources
+
+    problems = [
+        f"{check.source}, {check.where}: {check.field}: expected {check.expected!r},"
+        f" found {check.found!r}"
+        for check in check_sources()
+        if not check.ok
+    ]
+    if problems:
+        raise HarvestFailedError("the self-test of the harvester has failed", problems)
+
+
+def reactToAMQPMessage(message: Any, send_back: Callable[[Any], None]) -> Any:
+    """Serve one request.
+
+    The answer's books are not marked as sent, as it may get lost after it has left here: the
+    periodic harvest sends them once more.
+
+    Args:
+        message: ``HarvestRequest``; recognised by the name of its class.
+        send_back: gets a ``SourceHarvested`` whenever a source is done.
+
+    Returns:
+        ``Publications`` with the new books of all sources asked for.
+
+    Raises:
+        ValueError: unknown request.
+        HarvestFailedError: every source has failed.
+        DefinitionError: there is no such source, or its file is wrong.
+    """
+    if type(message).__name__ != "HarvestRequest":
+        raise ValueError(f"Unknown type of request: '{type(message)}'!")
+    books = _harvest(message.sources or None, send_back)
+    return Publications([book.to_namedtuple() for book in books])
+
+
+def on_start() -> None:
+    """Check the settings before the daemon says that it runs."""
+    settings.get_all_constants()
+    settings.reload()
+
+
+def _harvest(sources: list[str] | None, progress: Callable[[SourceHarvested], None]) -> list[Any]:
+    """New books of the sources."""
+    from edeposit.amqp.harvester.engine import harvest
+
+    books: list[Any] = []
+    errors: list[str] = []
+    any_good = False
+    with Sieve() as sieve:
+        for result in harvest(sources):
+            sifted = sieve.sift(result.publications)
+            books += sifted.new
+            texts = [str(error) for error in (*result.errors, *sifted.errors)]
+            errors += [f"{result.name}: {text}" for text in texts]
+            any_good |= bool(result.publications) or not result.errors
+            found = len(result.publications)
+            progress(SourceHarvested(result.name, found, len(sifted.new), texts[:100]))
+    if errors and not any_good:
+        raise HarvestFailedError("every source has failed", errors)
+    return books

@@ -90,3 +90,19 @@ class HarvestRequest(NamedTuple):
     """
 
     sources: list[str] | None = None
+
+
+class SourceHarvested(NamedTuple):
+    """Progress of an ordered harvest: a source is done.
+
+    Attributes:
+        source: its name.
+        found: books on its pages.
+        new: of these are in the answer.
+        errors: what went wrong, a text each.
+    """
+
+    source: str
+    found: int
+    new: int
+    errors: list[str]

@@ -1,5 +1,7 @@
 """The errors of the harvester; each says where it happened, none holds a whole page."""
 
+from collections.abc import Sequence
+
 
 class HarvesterError(Exception):
     """Base of all errors of the harvester."""
@@ -57,3 +59,24 @@ class HarvestFailedError(HarvesterError):
     def __init__(self, message: str, errors: list[str]) -> None:
         super().__init__("\n".join([message, *errors]))
         self.errors = errors
+
+
+class SourceFailedError(HarvesterError):
+    """Something went wrong with a source; other books of it may have been sent all the same.
+
+    Attributes:
+        source: its name.
+        errors: what happened.
+    """
+
+    # A layout that has changed makes as many errors as there are books: nobody reads them all.
+    _SHOWN = 50
+
+    def __init__(self, source: str, errors: Sequence[Exception]) -> None:
+        lines = [f"source {source}: {len(errors)} errors"]
+        lines += [f"{type(error).__name__}: {error}"[:500] for error in errors[: self._SHOWN]]
+        if len(errors) > self._SHOWN:
+            lines.append(f"… and {len(errors) - self._SHOWN} more")
+        super().__init__("\n".join(lines))
+        self.source = source
+        self.errors = list(errors)
