@@ -19,6 +19,8 @@ EXTRAS = {
     "aleph": ALEPH,
     # ClamAV is spoken to by our own few lines; nothing from PyPI is needed.
     "antivirus": [],
+    # Debian's calibre and bubblewrap do the work.
+    "calibre": [],
     # The books in its messages are the catalogue's. libpass is the maintained passlib.
     "ftp": [*ALEPH, "libpass>=1.9", "pyyaml>=6", "watchdog>=3"],
     # edeposit.amqp.testing: pytest fixtures, and certificates for TLS tests.
@@ -29,6 +31,7 @@ DEVELOPMENT = [
     "hypothesis",
     "lxml-stubs",
     "mypy",
+    "pypdf",
     "pytest-timeout",
     "ruff",
     "sphinx",
@@ -65,6 +68,7 @@ setup(
         "edeposit.amqp.services": [
             "aleph = edeposit.amqp.aleph",
             "antivirus = edeposit.amqp.antivirus",
+            "calibre = edeposit.amqp.calibre",
             "ftp = edeposit.amqp.ftp",
         ]
     },
