@@ -26,6 +26,8 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+_PATIENCE = 5.0  # seconds that the threads of ended conversions get to remove their files
+
 
 def reactToAMQPMessage(message: Any, send_back: Callable[[Any], None]) -> Any:
     """Serve one request.
@@ -91,5 +93,6 @@ def on_start() -> None:
 
 
 def on_exit() -> None:
-    """End the conversions that are still running."""
+    """End the conversions that are still running, and remove their files."""
     runner.end_all()
+    workdir.wait_until_unused(_PATIENCE)

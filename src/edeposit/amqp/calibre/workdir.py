@@ -11,6 +11,7 @@ import os
 import pwd
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +42,30 @@ def account() -> pwd.struct_passwd | None:
     return entry
 
 
+_in_use = 0
+_changed = threading.Condition()
+
+
+def _count(step: int) -> None:
+    global _in_use
+    with _changed:
+        _in_use += step
+        _changed.notify_all()
+
+
+def wait_until_unused(timeout: float) -> bool:
+    """Wait until this process has removed all its directories.
+
+    Args:
+        timeout: seconds.
+
+    Returns:
+        Whether it has.
+    """
+    with _changed:
+        return _changed.wait_for(lambda: not _in_use, timeout)
+
+
 @contextlib.contextmanager
 def work_directory() -> Iterator[Path]:
     """A fresh directory for one conversion, owned by its account; removed whatever happens.
@@ -50,6 +75,16 @@ def work_directory() -> Iterator[Path]:
         ConverterUnavailableError: as ``account``.
     """
     owner = account()
+    _count(1)
+    try:
+        with _made(owner) as path:
+            yield path
+    finally:
+        _count(-1)
+
+
+@contextlib.contextmanager
+def _made(owner: pwd.struct_passwd | None) -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=settings.TMP_PATH or None))
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
