@@ -23,6 +23,16 @@ EXTRAS = {
     "calibre": [],
     # The books in its messages are the catalogue's. libpass is the maintained passlib.
     "ftp": [*ALEPH, "libpass>=1.9", "pyyaml>=6", "watchdog>=3"],
+    "harvester": [
+        "charset-normalizer>=3",
+        "cssselect>=1.2",
+        "httpx>=0.25",
+        "lxml>=4.9",
+        "nh3>=0.2.18",
+        "python-stdnum>=1.19",
+        "pyyaml>=6",
+        "rapidfuzz>=3",
+    ],
     # edeposit.amqp.testing: pytest fixtures, and certificates for TLS tests.
     "testing": ["pytest>=7", "cryptography>=41"],
 }

@@ -1,0 +1,1 @@
+"""The harvester: book metadata from publishers' pages."""

@@ -1,0 +1,176 @@
+"""The command line of ``edeposit_autoparser.py``.
+
+The result alone goes to standard output (or into a file); reports and progress go to standard
+error. A mistake of the user is one line there and exit code 1.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from rich.console import Console
+from rich.progress import Progress
+
+from edeposit.amqp.harvester.autoparser.configuration import load_page, read_configuration
+from edeposit.amqp.harvester.autoparser.emit_python import emit_python
+from edeposit.amqp.harvester.autoparser.emit_yaml import emit_yaml
+from edeposit.amqp.harvester.autoparser.examples import AutoparserError, Example
+from edeposit.amqp.harvester.autoparser.learning import Learned, learn
+from edeposit.amqp.harvester.autoparser.report import (
+    print_candidates,
+    print_check,
+    print_report,
+)
+
+_EPILOG = """\
+examples:
+  edeposit_autoparser.py -c books.yaml
+  edeposit_autoparser.py -c books.yaml -o lipa_cz.yaml --check other1.html other2.html
+  edeposit_autoparser.py -c books.yaml --explain --pin price=3
+  edeposit_autoparser.py -c books.yaml --emit python -o lipa.py --save-examples .
+
+exit codes: 0 done; 1 the examples, the configuration or a file is wrong; 2 wrong arguments;
+3 done, but a page of --check lacks a required value
+"""
+_NOT_CHECKED = 3
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments."""
+    made = argparse.ArgumentParser(
+        description="Learns from example pages where the values are, and writes a source file of "
+        "the harvester or a standalone parser.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("-c", "--config", metavar="FILE", required=True,
+                      help="examples: YAML, one document per page")  # fmt: skip
+    made.add_argument("-o", "--output", metavar="FILE", help="instead of standard output")
+    made.add_argument("--emit", choices=("yaml", "python"), default="yaml",
+                      help="a source file (default) or a module that needs only lxml")  # fmt: skip
+    made.add_argument("--name", help="of the source; default: that of the output or configuration")
+    made.add_argument("--explain", action="store_true", help="show all rules, not only the chosen")
+    made.add_argument("--pin", metavar="NAME=NUMBER", action="append", default=[],
+                      help="take this rule of --explain; repeatable")  # fmt: skip
+    made.add_argument("--save-examples", metavar="DIR", help="keep the example pages there")
+    made.add_argument("--check", metavar="PAGE", nargs="+", default=[],
+                      help="files or URLs to try the rules on; they count, too")  # fmt: skip
+    made.add_argument("-q", "--quiet", action="store_true", help="no report")
+    return made
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Runs the program.
+
+    Args:
+        argv: without the program's name; default: those of the process.
+
+    Returns:
+        The exit code.
+    """
+    arguments = parser().parse_args(argv)
+    # Wide where nobody looks: a report in a file should not be cut to 80 columns.
+    terminal = sys.stderr.isatty()
+    console = Console(stderr=True, width=None if terminal else 200)
+    try:
+        examples = read_configuration(arguments.config)
+        pages = [load_page(link) for link in arguments.check]
+        learned = _learn(examples + pages, _pins(arguments.pin), console, terminal)
+        saved = _save(examples, arguments.save_examples)
+        text = _emitted(arguments, learned, examples, saved)
+        if arguments.output:
+            _write(Path(arguments.output), text.encode("utf-8"))
+        else:
+            sys.stdout.write(text)
+    except AutoparserError as error:
+        # Titles of pages may hold line ends; the message stays one line.
+        print(" ".join(str(error).split()), file=sys.stderr)
+        return 1
+    if arguments.explain:
+        print_candidates(console, learned)
+    if not arguments.quiet:
+        print_report(console, learned)
+    if pages and not print_check(console, learned, pages):
+        return _NOT_CHECKED
+    return 0
+
+
+def _learn(
+    examples: list[Example], pins: dict[str, int], console: Console, terminal: bool
+) -> list[Learned]:
+    if not terminal:
+        return learn(examples, pins=pins)
+    names = {name for example in examples for name in example.wanted}
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("learning", total=len(names))
+
+        def advance(name: str) -> None:
+            bar.update(task, advance=1, description=f"learning {name}")
+
+        return learn(examples, pins=pins, progress=advance)
+
+
+def _emitted(
+    arguments: argparse.Namespace,
+    learned: list[Learned],
+    examples: list[Example],
+    saved: dict[str, str],
+) -> str:
+    if arguments.emit == "python":
+        return emit_python(learned, examples, saved)
+    name = arguments.name or Path(arguments.output or arguments.config).stem
+    return emit_yaml(learned, examples, name, saved)
+
+
+def _pins(texts: list[str]) -> dict[str, int]:
+    pins = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        if not name or not number.isdecimal():
+            raise AutoparserError(f"--pin is like price=3, not '{text}'.")
+        pins[name] = int(number)
+    return pins
+
+
+def _save(examples: list[Example], folder: str | None) -> dict[str, str]:
+    """Writes the pages; their file names by link."""
+    if folder is None:
+        return {}
+    saved: dict[str, str] = {}
+    for example in examples:
+        # A link is foreign text: only letters, digits and a few signs become a file's name.
+        stem = PurePosixPath(urlsplit(example.link).path).stem or "page"
+        stem = re.sub(r"[^A-Za-z0-9_-]", "_", stem)[:60].lstrip("_-") or "page"
+        name = f"{stem}.html"
+        if name in saved.values():
+            name = f"{stem}-{hashlib.sha256(example.link.encode()).hexdigest()[:8]}.html"
+        _write(Path(folder) / name, example.content)
+        saved[example.link] = name
+    return saved
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole or not at all: a failed write leaves what was there."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(temporary, 0o666 & ~umask)
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise AutoparserError(f"Can't write '{path}': {error.strerror}.") from error
