@@ -29,6 +29,7 @@ EXTRAS = {
         "httpx>=0.25",
         "lxml>=4.9",
         "nh3>=0.2.18",
+        "protego>=0.3",
         "python-stdnum>=1.19",
         "pyyaml>=6",
         "rapidfuzz>=3",
@@ -64,6 +65,7 @@ setup(
     package_data={
         "edeposit.amqp": ["py.typed"],
         "edeposit.amqp.aleph.simulator": ["*.csv", "*.xml"],
+        "edeposit.amqp.harvester": ["sources/*.yaml", "sources/samples/*"],
     },
     scripts=sorted(str(path.relative_to(HERE)) for path in HERE.glob("bin/*.py")),
     install_requires=[

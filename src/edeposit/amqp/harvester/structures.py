@@ -4,7 +4,7 @@
 book's identity, see ``identity``.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edeposit.amqp.harvester import datastructures
 from edeposit.amqp.harvester.identity import identity_of
@@ -65,6 +65,10 @@ class Optionals(_Strict):
 
     _fields = datastructures.Optionals._fields
     __slots__ = (*_fields, "_is_set")
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __init__(self) -> None:
         for name in self._fields:
