@@ -1,4 +1,4 @@
-"""Does each source still find what it should? Against its stored samples, and against the live site.
+"""Does each source still find what it should? By its stored samples, and on the live site.
 
 A changed layout shows as fields that are no longer found, before a harvest with holes is sent.
 """
