@@ -19,6 +19,8 @@ EXTRAS = {
     "aleph": ALEPH,
     # ClamAV is spoken to by our own few lines; nothing from PyPI is needed.
     "antivirus": [],
+    # Debian's calibre and bubblewrap do the work.
+    "calibre": [],
     # The books in its messages are the catalogue's. libpass is the maintained passlib.
     "ftp": [*ALEPH, "libpass>=1.9", "pyyaml>=6", "watchdog>=3"],
     "harvester": [
@@ -28,7 +30,7 @@ EXTRAS = {
         "httpx>=0.25",
         "lxml>=4.9",
         "nh3>=0.2.18",
-        "platformdirs>=4",
+        "protego>=0.3",
         "python-stdnum>=1.19",
         "pyyaml>=6",
         "rapidfuzz>=3",
@@ -41,6 +43,7 @@ DEVELOPMENT = [
     "hypothesis",
     "lxml-stubs",
     "mypy",
+    "pypdf",
     "pytest-timeout",
     "ruff",
     "sphinx",
@@ -63,6 +66,7 @@ setup(
     package_data={
         "edeposit.amqp": ["py.typed"],
         "edeposit.amqp.aleph.simulator": ["*.csv", "*.xml"],
+        "edeposit.amqp.harvester": ["sources/*.yaml", "sources/samples/*"],
     },
     scripts=sorted(str(path.relative_to(HERE)) for path in HERE.glob("bin/*.py")),
     install_requires=[
@@ -77,6 +81,7 @@ setup(
         "edeposit.amqp.services": [
             "aleph = edeposit.amqp.aleph",
             "antivirus = edeposit.amqp.antivirus",
+            "calibre = edeposit.amqp.calibre",
             "ftp = edeposit.amqp.ftp",
             "harvester = edeposit.amqp.harvester",
         ]

@@ -172,6 +172,21 @@ def test_large_files_go_by_path_and_are_never_read(home):
     assert path.stat().st_mode & 0o777 == 0o640
 
 
+def test_what_receivers_have_taken_is_cleaned_up(home):
+    settings.substitute_globals({"MAX_INLINE_SIZE": 0})
+    put(home, d__a_pdf=b"x", b_pdf=b"y")
+    first, second = run(home).requests
+    spool = Spool()
+    spool.clean()
+    assert Path(first.filename).read_bytes() + Path(second.filename).read_bytes() == b"yx"
+    os.unlink(second.filename)
+    spool.clean()
+    assert not Path(second.filename).parent.exists()
+    os.unlink(first.filename)
+    spool.clean()
+    assert list(spool.path.iterdir()) == []
+
+
 def test_large_metadata_are_refused_without_being_read(home):
     with open(home / "large.json", "wb") as file:
         file.truncate(1 << 30)

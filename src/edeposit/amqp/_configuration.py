@@ -34,8 +34,7 @@ class Setting(NamedTuple):
 
     Attributes:
         name: of the constant, the JSON key and the environment variable.
-        default: its value and, by its type, the type of all its values: a truth value, a number,
-            a text, a list of texts, or an object (dict) of names and texts.
+        default: its value and, by its type, the type of all its values.
         text: what it means, with its unit, for people.
         check: returns None if a value is right, else what would be right.
         secret: its value must not appear in messages; its file must not be readable by others.
@@ -216,15 +215,12 @@ def _parse(setting: Setting, text: str, where: str) -> Any:
     try:
         if kind is bool:
             return _convert(setting, _BOOLEANS[text.strip().lower()], where)
-        if kind is list and not text.lstrip().startswith("["):
-            return _convert(
-                setting, [item.strip() for item in text.split(",") if item.strip()], where
-            )
-        if kind in (list, dict):
-            return _convert(setting, json.loads(text), where)
+        if kind is list:
+            return _convert(setting, [word.strip() for word in text.split(",") if word.strip()],
+                            where)  # fmt: skip
         if kind in (int, float):
             return _convert(setting, kind(text.strip()), where)
-    except (KeyError, ValueError, RecursionError) as error:
+    except (KeyError, ValueError) as error:
         if isinstance(error, SettingsError):
             raise
         raise _wrong(setting, text, where, _expected(kind)) from error
@@ -237,7 +233,9 @@ def _convert(setting: Setting, value: Any, where: str) -> Any:
         value = float(value)
     elif kind is str and type(value) is int and setting.default.isdigit():
         value = str(value)  # RABBITMQ_PORT has always been a string of digits
-    if type(value) is not kind or not _holds_texts(value):
+    if type(value) is not kind or (
+        kind is list and not all(isinstance(item, str) for item in value)
+    ):
         raise _wrong(setting, value, where, _expected(kind))
     expected = setting.check(value) if setting.check is not None else None
     if expected is not None:
@@ -245,18 +243,10 @@ def _convert(setting: Setting, value: Any, where: str) -> Any:
     return value
 
 
-def _holds_texts(value: Any) -> bool:
-    if isinstance(value, dict):
-        value = value.values()
-    elif not isinstance(value, list):
-        return True
-    return all(isinstance(item, str) for item in value)
-
-
 def _expected(kind: type) -> str:
     return {
         bool: "true or false", int: "a whole number", float: "a number", str: "a text",
-        list: "a list of texts", dict: "an object of names and texts",
+        list: "a list of texts",
     }[kind]  # fmt: skip
 
 

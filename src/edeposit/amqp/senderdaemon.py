@@ -58,6 +58,7 @@ class SenderDaemon(PikaDaemon):
             connection_param, "", output_exchange, output_key, name=name, **daemon_options
         )
         self.work = work
+        self._sent = 0
         self._end = threading.Event()
         self._worker: threading.Thread | None = None
         self._trouble: BaseException | None = None
@@ -88,6 +89,7 @@ class SenderDaemon(PikaDaemon):
                 raise ClosedError("the daemon ends")
             try:
                 self.publish(self.output_exchange, self.output_key, body, properties, UUID).result()
+                self._sent += 1
                 return
             except (MessageTooLargeError, UnencodableError):
                 raise
@@ -126,6 +128,9 @@ class SenderDaemon(PikaDaemon):
         """Tell the work to end, let it; called again: leave at once."""
         self._end.set()
         super().drain()
+
+    def _achieved(self) -> dict[str, Any]:
+        return {"exchange": self.output_exchange, "sent": self._sent}
 
     def is_idle(self) -> bool:
         """Has the work ended?"""

@@ -5,8 +5,9 @@ ship with edeposit.amqp stand in ``BUILT_IN``; others are found through the entr
 ``edeposit.amqp.services`` and get daemon, client, tool and schema the same way. A service's
 package is imported late, by name, only when its daemon or its classes are asked for.
 
-A package may also define ``on_start()``, called in the daemon process before it connects, and a
-module ``settings`` with ``reload()``, called at SIGHUP.
+A package may also define ``on_start()``, called in the daemon process before it connects,
+``on_exit()``, called at its end, also when work at hand is abandoned, and a module ``settings``
+with ``reload()``, called at SIGHUP.
 
 A service may have a second daemon that sends unasked through the same exchange (the FTP monitor):
 its script calls ``sender_main()``.
@@ -33,6 +34,7 @@ ENTRY_POINT_GROUP = "edeposit.amqp.services"
 BUILT_IN = {
     "aleph": "edeposit.amqp.aleph",
     "antivirus": "edeposit.amqp.antivirus",
+    "calibre": "edeposit.amqp.calibre",
     "ftp": "edeposit.amqp.ftp",
     "harvester": "edeposit.amqp.harvester",
 }
@@ -134,6 +136,13 @@ class ServiceDaemon(AMQPDaemon):
         on_start = getattr(self.service, "on_start", None)
         if on_start is not None:
             on_start()
+
+    def onExit(self) -> None:
+        """Let the service end what it has started."""
+        on_exit = getattr(self.service, "on_exit", None)
+        if on_exit is not None:
+            on_exit()
+        super().onExit()
 
     def onReload(self) -> None:
         """Take over changed settings; connection and prefetch apply at the next reconnect."""

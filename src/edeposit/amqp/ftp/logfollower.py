@@ -28,9 +28,10 @@ _MAX_FILES = 4
 class _LogFile:
     """One file that has been the log, and how far it has been read."""
 
-    def __init__(self, file: IO[bytes], offset: int = 0) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self.file = file
-        self.offset = offset
+        self.offset = 0
+        self._before = self.fingerprint()  # what stood before the position when it was reached
 
     def identity(self) -> tuple[int, int]:
         info = os.fstat(self.file.fileno())
@@ -54,20 +55,25 @@ class _LogFile:
         """
         if self.identity() != (position["inode"], position["device"]):
             return False
-        self.offset = position["offset"]
-        if (
-            self.offset <= os.fstat(self.file.fileno()).st_size
-            and self.fingerprint() == position["before"]
-        ):
+        self.offset, self._before = position["offset"], position["before"]
+        if self.fingerprint() == self._before:
             return True
         self.offset = 0
+        self._before = self.fingerprint()
         return False
 
     def lines(self) -> Iterator[bytes]:
         """The complete lines that have come since."""
-        if os.fstat(self.file.fileno()).st_size < self.offset:
+        # A truncated log may have grown past the position again: its size alone does not tell.
+        if self.fingerprint() != self._before:
             logger.info("log %s was truncated, reading from its begin", self.file.name)
             self.offset = 0
+        try:
+            yield from self._rest()
+        finally:
+            self._before = self.fingerprint()
+
+    def _rest(self) -> Iterator[bytes]:
         while True:
             data = os.pread(self.file.fileno(), _CHUNK, self.offset)
             end = data.rfind(b"\n") + 1

@@ -12,6 +12,7 @@ often it is sent. The spool lies on the file system of the homes, so taking a fi
 but outside of every home, so nobody can touch a file once it is taken.
 """
 
+import contextlib
 import grp
 import json
 import logging
@@ -154,9 +155,12 @@ class Spool:
                 yield SpoolEntry(directory, data)
 
     def clean(self) -> None:
-        """Delete what was left half made or half deleted."""
+        """Delete what was left half made or half deleted, and what receivers have emptied."""
         for directory in self.path.glob(f"{_TRASH}*"):
             shutil.rmtree(directory, ignore_errors=True)
+        for path, _directories, _files in os.walk(self.path / "outbox", topdown=False):
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
 
     def hand_over(self, entry: SpoolEntry, parts: tuple[str, ...]) -> str:
         """Move a file to the outbox, where the receiver takes it; returns its path there.

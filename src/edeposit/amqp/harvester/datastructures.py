@@ -1,108 +1,97 @@
-"""The messages of the harvester: namedtuples, for the wire only.
+"""Books as they travel: namedtuples of the names that ``__nt_name`` has on the wire.
 
-While pages are read the mutable classes of ``structures`` are used. Field names and their order
-are those of the first generation. Another ``Author`` is in the aleph service: a process that reads
-both kinds of messages keeps two class tables.
+While they are gathered books are the mutable classes of the same names in ``structures``.
 """
 
-from typing import NamedTuple
+from collections import namedtuple
 
 
-class Author(NamedTuple):
+class Author(namedtuple("Author", ["name", "URL"], defaults=(None,))):
     """An author.
 
     Attributes:
-        name: as printed on the page.
-        URL: of the author's page.
+        name (str): as printed on the page.
+        URL (str): page of the author, or None.
     """
 
-    name: str
-    URL: str | None = None
+    __slots__ = ()
 
 
-class Optionals(NamedTuple):
-    """What a page may say about a book; all of it is text as printed.
+class Optionals(
+    namedtuple(
+        "Optionals",
+        [
+            "sub_title", "format", "pub_date", "pub_place", "ISBN", "description", "pages", "EAN",
+            "language", "edition", "URL", "binding", "is_ebook",
+        ],
+        defaults=(*[None] * 12, False),
+    )
+):  # fmt: skip
+    """What a page may say of a book besides the essential; texts as printed, or None.
 
     Attributes:
-        sub_title: second title.
-        format: size: ``17×24 cm``.
-        pub_date: date or year of publication.
-        pub_place: its place.
-        ISBN: with or without hyphens; not checked.
-        description: annotation; may hold sanitized HTML.
-        pages: ``153 stran``.
-        EAN: bar code.
-        language: of the text.
-        edition: ``1. české``.
-        URL: of the book's page.
-        binding: kind of it.
-        is_ebook: an electronic book.
+        sub_title (str): subtitle.
+        format (str): such as ``17×24 cm``.
+        pub_date (str): date of publication.
+        pub_place (str): its place.
+        ISBN (str): as printed.
+        description (str): may hold HTML of a few harmless elements.
+        pages (str): such as ``153 stran``.
+        EAN (str): 13 digits.
+        language (str): language of the book.
+        edition (str): such as ``1. české``.
+        URL (str): the page.
+        binding (str): such as ``brožovaná``.
+        is_ebook (bool): an electronic edition.
     """
 
-    sub_title: str | None = None
-    format: str | None = None
-    pub_date: str | None = None
-    pub_place: str | None = None
-    ISBN: str | None = None
-    description: str | None = None
-    pages: str | None = None
-    EAN: str | None = None
-    language: str | None = None
-    edition: str | None = None
-    URL: str | None = None
-    binding: str | None = None
-    is_ebook: bool = False
+    __slots__ = ()
 
 
-class Publication(NamedTuple):
+class Publication(
+    namedtuple("Publication", ["title", "price", "publisher", "authors", "optionals"])
+):
     """A book.
 
     Attributes:
-        title: its title.
-        price: with the currency; None where the shop has none.
-        publisher: its name.
-        authors: list of ``Author``.
-        optionals: ``Optionals``, None if nothing of it is known.
+        title (str): title.
+        price (str): with its currency, or None.
+        publisher (str): publisher.
+        authors (list): of ``Author``.
+        optionals (Optionals): or None, when the page says nothing more.
     """
 
-    title: str
-    price: str | None
-    publisher: str | None
-    authors: list[Author]
-    optionals: Optionals | None
+    __slots__ = ()
 
 
-class Publications(NamedTuple):
-    """Books that a harvest has found: the service's message.
+class Publications(namedtuple("Publications", ["publications"])):
+    """What a harvest sends, and the answer to ``HarvestRequest``.
 
     Attributes:
-        publications: list of ``Publication``.
+        publications (list): of ``Publication``.
     """
 
-    publications: list[Publication]
+    __slots__ = ()
 
 
-class HarvestRequest(NamedTuple):
-    """Asks for a harvest; the answer is ``Publications``.
+class HarvestRequest(namedtuple("HarvestRequest", ["sources"], defaults=(None,))):
+    """Request: harvest now, and answer with the new books.
 
     Attributes:
-        sources: names of sources; None or empty: all that are switched on.
+        sources (list): names (str); None or empty: the ones that the settings name.
     """
 
-    sources: list[str] | None = None
+    __slots__ = ()
 
 
-class SourceHarvested(NamedTuple):
+class SourceHarvested(namedtuple("SourceHarvested", ["source", "found", "new", "errors"])):
     """Progress of an ordered harvest: a source is done.
 
     Attributes:
-        source: its name.
-        found: books on its pages.
-        new: of these are in the answer.
-        errors: what went wrong, a text each.
+        source (str): its name.
+        found (int): books on its pages.
+        new (int): how many of these are in the answer.
+        errors (list): what went wrong, a text (str) each.
     """
 
-    source: str
-    found: int
-    new: int
-    errors: list[str]
+    __slots__ = ()

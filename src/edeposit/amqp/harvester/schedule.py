@@ -15,11 +15,19 @@ from pathlib import Path
 
 from edeposit.amqp.harvester import settings
 from edeposit.amqp.harvester.exceptions import HarvesterError
+from edeposit.amqp.harvester.filters.seen import default_paths
 
 logger = logging.getLogger(__name__)
 
 # A waiting daemon looks at clock and settings this often (s): both may be changed meanwhile.
 _LOOK = 30.0
+
+
+def state_path() -> Path:
+    """Where the time of the last harvest is kept, by the settings."""
+    if settings.HARVESTER_STATE:
+        return Path(settings.HARVESTER_STATE).expanduser()
+    return default_paths()[0].with_name("harvester-last.json")
 
 
 class Schedule:
@@ -32,7 +40,7 @@ class Schedule:
 
     def __init__(self, interval: float | None = None, path: Path | None = None) -> None:
         self._interval = interval
-        self.path = path or Path(settings.HARVESTER_STATE)
+        self.path = path or state_path()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
@@ -84,8 +92,7 @@ class Schedule:
         """Harvest whenever it is due, until the end.
 
         Args:
-            harvest: returns when it is complete; what it raises ends the loop, but for errors of
-                the harvester, after which the next harvest is made in its turn.
+            harvest: returns when it is complete; what it raises ends the loop.
             end: set when the loop is to end.
 
         Raises:

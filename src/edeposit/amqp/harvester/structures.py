@@ -1,42 +1,40 @@
-"""Publications while they are put together: mutable, but only with the fields of the message.
+"""Books while they are gathered: mutable, with the attributes of the first generation.
 
-Equality and hash are those of the identity (``identity.identity_of``): the same book read from two
-pages is equal. A publication without identity is only equal to itself. Publications that change
-while they are in a set are the caller's fault, as with all mutable things.
+``to_namedtuple()`` gives the form that travels, see ``datastructures``. Equality and hash are the
+book's identity, see ``identity``.
 """
 
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from edeposit.amqp.harvester import datastructures as wire
+from edeposit.amqp.harvester import datastructures
 from edeposit.amqp.harvester.identity import identity_of
 
-__all__ = ["Author", "Optionals", "Publication"]
 
-
-class _Fields:
-    """Takes assignments only to the fields of its message class."""
+class _Strict:
+    """Refuses attributes that are not in its list."""
 
     __slots__ = ()
-    _names: tuple[str, ...] = ()
+    _fields: tuple[str, ...] = ()
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name not in self._names and not name.startswith("_"):
+        if name not in self._fields and not name.startswith("_"):
             raise ValueError(f"{type(self).__name__} has no attribute {name}!")
         super().__setattr__(name, value)
 
     def __repr__(self) -> str:
-        values = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._names)
-        return f"{type(self).__name__}({values})"
+        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._fields)
+        return f"{type(self).__name__}({shown})"
 
 
-class Author(_Fields):
-    """An author: ``name`` as printed, ``URL`` of a page about them or None."""
+class Author(_Strict):
+    """An author; see ``datastructures.Author``.
 
-    __slots__ = ("URL", "name")
-    _names = wire.Author._fields
-    name: str
-    URL: str | None
+    Args:
+        name: as printed.
+        URL: page of the author.
+    """
+
+    __slots__ = _fields = ("name", "URL")
 
     def __init__(self, name: str, URL: str | None = None) -> None:
         self.name = name
@@ -53,68 +51,72 @@ class Author(_Fields):
     def __hash__(self) -> int:
         return hash((self.name, self.URL))
 
-    def to_namedtuple(self) -> wire.Author:
-        """The author as it is sent."""
-        return wire.Author(self.name, self.URL)
+    def to_namedtuple(self) -> datastructures.Author:
+        """The form that travels."""
+        return datastructures.Author(self.name, self.URL)
 
 
-class Optionals(_Fields):
-    """What a page may say about a book; fields as in :class:`datastructures.Optionals`."""
+class Optionals(_Strict):
+    """What may be known of a book; see ``datastructures.Optionals``. All None but ``is_ebook``.
 
-    __slots__ = (*wire.Optionals._fields, "_any_set")
-    _names = wire.Optionals._fields
-    sub_title: str | None
-    format: str | None
-    pub_date: str | None
-    pub_place: str | None
-    ISBN: str | None
-    description: str | None
-    pages: str | None
-    EAN: str | None
-    language: str | None
-    edition: str | None
-    URL: str | None
-    binding: str | None
-    is_ebook: bool
-    _any_set: bool
+    Raises:
+        ValueError: at assignment of an attribute that is not in the list.
+    """
+
+    _fields = datastructures.Optionals._fields
+    __slots__ = (*_fields, "_is_set")
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __init__(self) -> None:
-        for name, default in wire.Optionals._field_defaults.items():
-            setattr(self, name, default)
-        self._any_set = False
+        for name in self._fields:
+            super().__setattr__(name, None)
+        super().__setattr__("is_ebook", False)
+        self._is_set = False
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if value is not None and name in self._names:
-            super().__setattr__("_any_set", True)
+        if value is not None and not name.startswith("_"):
+            self._is_set = True
 
-    def to_namedtuple(self) -> wire.Optionals | None:
-        """The fields as they are sent; None if none was ever set."""
-        if not self._any_set:
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Optionals):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self._fields)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def to_namedtuple(self) -> datastructures.Optionals | None:
+        """The form that travels; None when nothing was ever set."""
+        if not self._is_set:
             return None
-        return wire.Optionals(*(getattr(self, name) for name in wire.Optionals._fields))
+        return datastructures.Optionals(*(getattr(self, name) for name in self._fields))
 
 
-class Publication(_Fields):
-    """A book.
+class Publication(_Strict):
+    """A book; see ``datastructures.Publication``.
 
     Args:
-        title: its title.
-        authors: a list, set or tuple of ``Author`` is kept as it is; a text becomes one author,
-            anything else the only item of a list.
-        price: text with its currency.
-        publisher: its name.
+        title: title.
+        authors: a name, one ``Author``, or several.
+        price: with its currency.
+        publisher: publisher.
+
+    Raises:
+        ValueError: at assignment of an attribute that is not in the list.
     """
 
-    __slots__ = ("authors", "optionals", "price", "publisher", "title")
-    _names = wire.Publication._fields
-    title: str
-    price: str | None
-    publisher: str | None
-    authors: Iterable[Author]
+    __slots__ = _fields = datastructures.Publication._fields
+
+    title: Any
+    price: Any
+    publisher: Any
+    authors: Any
     optionals: Optionals
 
-    def __init__(self, title: str, authors: Any, price: str | None, publisher: str | None) -> None:
+    def __init__(self, title: Any, authors: Any, price: Any, publisher: Any) -> None:
         self.title = title
         self.price = price
         self.publisher = publisher
@@ -128,22 +130,20 @@ class Publication(_Fields):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Publication):
             return NotImplemented
-        if self is other:
-            return True
-        identity = identity_of(self)
-        return identity is not None and identity == identity_of(other)
+        mine, theirs = identity_of(self), identity_of(other)
+        return self is other if mine is None else mine == theirs
 
     def __hash__(self) -> int:
         identity = identity_of(self)
-        return object.__hash__(self) if identity is None else hash(identity)
+        return id(self) if identity is None else hash(identity)
 
-    def to_namedtuple(self) -> wire.Publication:
-        """The book as it is sent.
+    def to_namedtuple(self) -> datastructures.Publication:
+        """The form that travels.
 
         Raises:
-            AttributeError: an author is not an ``Author``.
+            AttributeError: an author is none.
         """
-        return wire.Publication(
+        return datastructures.Publication(
             self.title,
             self.price,
             self.publisher,

@@ -16,7 +16,7 @@ from edeposit.amqp.aleph.exceptions import AlephException
 from edeposit.amqp.harvester import settings
 from edeposit.amqp.harvester.filters.names import compare_names, name_to_vector, same_person
 from edeposit.amqp.harvester.filters.names import same_title as _same_title
-from edeposit.amqp.harvester.identity import author_names, isbn13
+from edeposit.amqp.harvester.identity import author_names, canonical_isbn
 
 __all__ = ["Catalogue", "compare_names", "filter_publication", "name_to_vector"]
 
@@ -60,7 +60,7 @@ class Catalogue:
     def _find(self, publication: Any) -> bool:
         optionals = publication.optionals
         title = publication.title or ""
-        if optionals is not None and isbn13(optionals.ISBN):
+        if optionals is not None and canonical_isbn(optionals.ISBN):
             books = _books(ISBNQuery(optionals.ISBN))
             # The same number on quite another book is a mistake of the publisher.
             return any(_titles_agree(book, title) for book in books)

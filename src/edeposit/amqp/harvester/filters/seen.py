@@ -17,14 +17,10 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from edeposit.amqp.harvester import settings
+from edeposit.amqp.harvester import oldcache, settings
 from edeposit.amqp.harvester.exceptions import CacheError, ExtractionError
-from edeposit.amqp.harvester.identity import (
-    identity_of,
-    import_old,
-    old_title_identity,
-    required_identity,
-)
+from edeposit.amqp.harvester.identity import identity_of, required_identity
+from edeposit.amqp.harvester.oldcache import OLD, old_title_identity
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +30,6 @@ _VERSION = 1
 _BUSY_TIMEOUT = 60.0
 # Values in one statement; SQLite's own limit was 999 for long.
 _AT_ONCE = 500
-_OLD_PLACE = "~/.edeposit_harvester_cache.json"
 _SCHEMA = """CREATE TABLE seen (
     identity TEXT PRIMARY KEY NOT NULL, title TEXT, source TEXT, first_seen TEXT NOT NULL
 ) WITHOUT ROWID"""
@@ -42,11 +37,10 @@ _INSERT = "INSERT OR IGNORE INTO seen VALUES (?, ?, ?, ?)"
 
 
 def default_paths() -> tuple[Path, Path]:
-    """Where database and cache of the first generation are, by the setting DUP_FILTER_FILE."""
-    path = Path(settings.DUP_FILTER_FILE)
-    if path.suffix == ".json":
-        return path.with_suffix(".sqlite"), path
-    return path, Path(_OLD_PLACE).expanduser()
+    """Where database and cache of the first generation are, by the settings."""
+    database = settings.DUP_FILTER_DATABASE
+    path = Path(database).expanduser() if database else settings.state_file("harvester.sqlite")
+    return path, Path(settings.DUP_FILTER_FILE).expanduser()
 
 
 class SeenBooks:
@@ -70,7 +64,7 @@ class SeenBooks:
             with open(f"{self.path}.lock", "a") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 self._connection = self._open()
-            self._has_old = self._knows_kind("old:")
+            self._has_old = self._knows_kind(OLD)
 
     def __enter__(self) -> "SeenBooks":
         return self
@@ -221,14 +215,11 @@ class SeenBooks:
         if path is None or not path.is_file():
             return []
         try:
-            strings = json.loads(path.read_text("utf-8"))
-            if not isinstance(strings, list) or not all(isinstance(s, str) for s in strings):
-                raise ValueError("not a JSON array of texts")
-        except (ValueError, RecursionError) as error:
+            return oldcache.read(path)
+        except ValueError as error:
             aside = _put_aside(path)
             logger.warning("%s: no cache of books (%s): kept as %s", path, error, aside)
             return []
-        return list(import_old(strings))
 
     def _replace(self, error: sqlite3.DatabaseError) -> sqlite3.Connection:
         """A new file for a broken one, with what can still be read of that."""
