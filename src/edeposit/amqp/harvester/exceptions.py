@@ -1,6 +1,7 @@
 """The errors of the harvester; each says where it happened, none holds a whole page."""
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class HarvesterError(Exception):
@@ -80,3 +81,22 @@ class SourceFailedError(HarvesterError):
         super().__init__("\n".join(lines))
         self.source = source
         self.errors = list(errors)
+
+
+class SelfTestError(HarvesterError):
+    """A source no longer finds what it should.
+
+    Attributes:
+        source: its name.
+        checks: the ``selftest.FieldCheck`` that failed.
+    """
+
+    def __init__(self, source: str, checks: Sequence[Any]) -> None:
+        lines = [f"source {source}: {len(checks)} checks of the self-test failed"]
+        lines += [
+            f"{check.where}: {check.field}: expected {check.expected}, found {check.found}"[:500]
+            for check in checks
+        ]
+        super().__init__("\n".join(lines))
+        self.source = source
+        self.checks = list(checks)
