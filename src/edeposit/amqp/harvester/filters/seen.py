@@ -152,7 +152,7 @@ class SeenBooks:
         """
         now = _now()
         self._insert(
-            (identity, str(publication.title or ""), source, now)
+            (_storable(identity), _storable(str(publication.title or "")), source, now)
             for publication in publications
             if (identity := identity_of(publication)) is not None
         )
@@ -271,7 +271,7 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
 def _keys(publication: Any, with_old: bool) -> list[str]:
     identity = required_identity(publication)
     old = old_title_identity(publication) if with_old and identity.startswith("title:") else None
-    return [identity, old] if old else [identity]
+    return [_storable(identity), _storable(old)] if old else [_storable(identity)]
 
 
 def _keys_or_none(publication: Any, with_old: bool) -> list[str] | None:
@@ -279,6 +279,11 @@ def _keys_or_none(publication: Any, with_old: bool) -> list[str] | None:
         return _keys(publication, with_old)
     except ExtractionError:
         return None
+
+
+def _storable(text: str) -> str:
+    """Lone surrogates, which a Python source may give, have no place in UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
