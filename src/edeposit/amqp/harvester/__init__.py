@@ -73,13 +73,18 @@ def reactToAMQPMessage(message: Any, send_back: Callable[[Any], None]) -> Any:
         ``Publications`` with the new books of all sources asked for.
 
     Raises:
-        ValueError: unknown request.
+        ValueError: unknown request, or sources that are no list of names.
         HarvestFailedError: every source has failed.
         DefinitionError: there is no such source, or its file is wrong.
     """
     if type(message).__name__ != "HarvestRequest":
         raise ValueError(f"Unknown type of request: '{type(message)}'!")
-    books = _harvest(message.sources or None, send_back)
+    sources = message.sources or None
+    if sources is not None and not (
+        isinstance(sources, list) and all(isinstance(name, str) for name in sources)
+    ):
+        raise ValueError("sources must be a list of names")
+    books = _harvest(sources, send_back)
     return Publications([book.to_namedtuple() for book in books])
 
 
