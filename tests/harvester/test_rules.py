@@ -82,7 +82,8 @@ SIBLINGS = Page("<main>" + "".join(
      for what in ("child", "of-type") for series in ("1", "2", "4", "2n+1", "-n+2", "0")]
     + ["a + b", "a + a + b", "b + *", "* + c", "a ~ b:nth-of-type(2)", "b:first-child",
        "b:last-child", "a:first-of-type", "b:last-of-type", "b:only-child", "c:only-of-type",
-       "main > b:not(b:first-of-type)", "a + b:nth-child(2)", "a.x + b", "a + b.x", "a + [id$='5']"],
+       "main > b:not(b:first-of-type)", "a + b:nth-child(2)", "a.x + b", "a + b.x",
+       "a + [id$='5']"],
 )  # fmt: skip
 def test_selectors_mean_what_cssselect_says(selector):
     theirs = HTMLTranslator().css_to_xpath(selector)

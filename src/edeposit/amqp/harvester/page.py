@@ -25,7 +25,7 @@ _XML = re.compile(r"\s*<\?xml\b(?!.{0,500}<!doctype\s+html)(?!.{0,500}<html\b)",
 
 # Expressions that count siblings take the square of their number. No list of books is that long;
 # what is behind is left out.
-MOST_CHILDREN = 5000
+MOST_CHILDREN = 3000
 _ONE_TOO_MANY = etree.XPath(f"//*[{MOST_CHILDREN + 1}]")
 # A shorter page cannot have so many.
 _SHORT = 3 * MOST_CHILDREN
