@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edeposit.amqp.harvester.page import MOST_CHILDREN, Page
+from edeposit.amqp.harvester.page import MOST_CHILDREN, MOST_ELEMENTS, Page
 from edeposit.amqp.harvester.rules import Rule
 from edeposit.amqp.harvester.text import text_of
 
@@ -71,6 +71,14 @@ def test_an_endless_list_is_cut_before_rules_count_it():
     for rule in ("li:nth-of-type(3)", "li ~ li:nth-last-of-type(2)", "li + li:last-child",
                  "li:first-of-type", "ul:only-child ~ li", "li:nth-child(2) + li"):  # fmt: skip
         assert len(Rule.parse(rule).find(page)) <= 1
+
+
+@pytest.mark.timeout(60)
+def test_a_page_of_endless_lists_is_cut_too():
+    page = Page(("<ul>" + "<li>x</li>" * 2000 + "</ul>") * 100 + "<p>y</p>")
+    assert sum(1 for _ in page.tree.iter()) == MOST_ELEMENTS
+    assert page.tree.find("body/ul/li").text == "x"
+    assert len(Rule.parse("li + li").find(page)) > 40_000
 
 
 @given(st.binary(max_size=300), st.sampled_from([None, "utf-8", "windows-1250", "utf-7", "x"]))

@@ -23,11 +23,12 @@ logger = logging.getLogger(__name__)
 # An XML page (a feed, an API's answer) must keep its case and its empty elements.
 _XML = re.compile(r"\s*<\?xml\b(?!.{0,500}<!doctype\s+html)(?!.{0,500}<html\b)", re.I | re.S)
 
-# Expressions that count siblings take the square of their number. No list of books is that long;
-# what is behind is left out.
-MOST_CHILDREN = 3000
-_ONE_TOO_MANY = etree.XPath(f"//*[{MOST_CHILDREN + 1}]")
-# A shorter page cannot have so many.
+# libxml2 takes the square of the number of nodes for some expressions. No list of books has so many
+# siblings, no page of books so many elements; what is behind them is left out.
+MOST_CHILDREN, MOST_ELEMENTS = 3000, 50_000
+_CHILD_TOO_MANY = etree.XPath(f"//*[{MOST_CHILDREN + 1}]")
+_TOO_MANY = etree.XPath(f"(//*)[{MOST_ELEMENTS + 1}]")
+# A shorter page (``<p>`` is the shortest element) cannot have so many.
 _SHORT = 3 * MOST_CHILDREN
 
 
@@ -124,9 +125,16 @@ def _parse_xml(text: str) -> Any:
 
 
 def _leave_out(tree: Any) -> None:
-    for child in cast("list[Any]", _ONE_TOO_MANY(tree)):
+    """Cuts a tree that only a hostile page has."""
+    for node in cast("list[Any]", _TOO_MANY(tree)):
+        logger.warning("A page of more than %d elements is cut.", MOST_ELEMENTS)
+        keep = 0
+        while (parent := node.getparent()) is not None:
+            del parent[parent.index(node) + keep :]
+            node, keep = parent, 1
+    for child in cast("list[Any]", _CHILD_TOO_MANY(tree)):
         parent = child.getparent()
-        # The root and what is already gone have none.
+        # The root has none, and neither has what is already gone.
         if parent is not None:
             logger.warning("An element with more than %d children is cut.", MOST_CHILDREN)
             del parent[MOST_CHILDREN:]
