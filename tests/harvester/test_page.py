@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edeposit.amqp.harvester.page import MOST_CHILDREN, MOST_ELEMENTS, Page
+from edeposit.amqp.harvester.oversized import MOST_CHILDREN, MOST_ELEMENTS
+from edeposit.amqp.harvester.page import Page
 from edeposit.amqp.harvester.rules import Rule
 from edeposit.amqp.harvester.text import text_of
 
@@ -79,6 +80,26 @@ def test_a_page_of_endless_lists_is_cut_too():
     assert sum(1 for _ in page.tree.iter()) == MOST_ELEMENTS
     assert page.tree.find("body/ul/li").text == "x"
     assert len(Rule.parse("li + li").find(page)) > 40_000
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("attribute", ["a{}=1", "a{}", "a{}='<>'", 'a{} = ">"', "/a{}"])
+def test_a_tag_of_endless_attributes_is_cut(attribute):
+    tag = " ".join(attribute.format(number) for number in range(200_000))
+    page = Page(f"<h1 id=x>T</h1><p {tag}>a &lt; b</p><h2 class='y'>U</h2>")
+    assert Rule.parse("#x").find(page) == ["T"]
+    assert Rule.parse("p").find(page) == ["a < b"]
+    assert Rule.parse("h2.y").find(page) == ["U"]
+
+
+def test_big_pages_are_left_as_they_are():
+    text = "".join(
+        f"<p title='a=1 > \"{n}\"' class=x data-n={n}>a < b {n}</p>" for n in range(2900)
+    )
+    page = Page(text)
+    assert len(text) > 100_000
+    assert Rule.parse("p.x").find(page) == [f"a < b {number}" for number in range(2900)]
+    assert Rule.parse("p::attr(title)").find(page)[-1] == 'a=1 > "2899"'
 
 
 @given(st.binary(max_size=300), st.sampled_from([None, "utf-8", "windows-1250", "utf-7", "x"]))

@@ -5,10 +5,9 @@ followed, and the tree's depth is bounded by libxml2 (``huge_tree`` off). What o
 (structured data, labels) is read when first asked for, and then kept.
 """
 
-import logging
 import re
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import lxml.html
@@ -16,20 +15,11 @@ from lxml import etree
 
 from edeposit.amqp.harvester.charset import decode
 from edeposit.amqp.harvester.labels import label_cells
+from edeposit.amqp.harvester.oversized import cut_tags, cut_tree
 from edeposit.amqp.harvester.structured import StructuredData, meta_values
-
-logger = logging.getLogger(__name__)
 
 # An XML page (a feed, an API's answer) must keep its case and its empty elements.
 _XML = re.compile(r"\s*<\?xml\b(?!.{0,500}<!doctype\s+html)(?!.{0,500}<html\b)", re.I | re.S)
-
-# libxml2 takes the square of the number of nodes for some expressions. No list of books has so many
-# siblings, no page of books so many elements; what is behind them is left out.
-MOST_CHILDREN, MOST_ELEMENTS = 3000, 50_000
-_CHILD_TOO_MANY = etree.XPath(f"//*[{MOST_CHILDREN + 1}]")
-_TOO_MANY = etree.XPath(f"(//*)[{MOST_ELEMENTS + 1}]")
-# A shorter page (``<p>`` is the shortest element) cannot have so many.
-_SHORT = 3 * MOST_CHILDREN
 
 
 class Page:
@@ -51,8 +41,7 @@ class Page:
         self.url = url
         self.is_xml = bool(_XML.match(text))
         self.tree = _parse_xml(text) if self.is_xml else _parse_html(text)
-        if len(text) > _SHORT:
-            _leave_out(self.tree)
+        cut_tree(self.tree, len(text))
 
     @cached_property
     def base_url(self) -> str:
@@ -93,7 +82,7 @@ class Page:
 
 def _parse_html(text: str) -> Any:
     # Bytes, because lxml refuses text that declares an encoding; NUL would become part of names.
-    content = text.replace("\0", "").encode("utf-8", "replace")
+    content = cut_tags(text.replace("\0", "")).encode("utf-8", "replace")
     parser = lxml.html.HTMLParser(
         encoding="utf-8", huge_tree=False, no_network=True, remove_comments=True, remove_pis=True
     )
@@ -122,22 +111,6 @@ def _parse_xml(text: str) -> Any:
     except etree.XMLSyntaxError:
         root = None
     return _parse_html(text) if root is None else root
-
-
-def _leave_out(tree: Any) -> None:
-    """Cuts a tree that only a hostile page has."""
-    for node in cast("list[Any]", _TOO_MANY(tree)):
-        logger.warning("A page of more than %d elements is cut.", MOST_ELEMENTS)
-        keep = 0
-        while (parent := node.getparent()) is not None:
-            del parent[parent.index(node) + keep :]
-            node, keep = parent, 1
-    for child in cast("list[Any]", _CHILD_TOO_MANY(tree)):
-        parent = child.getparent()
-        # The root has none, and neither has what is already gone.
-        if parent is not None:
-            logger.warning("An element with more than %d children is cut.", MOST_CHILDREN)
-            del parent[MOST_CHILDREN:]
 
 
 def _join(base: str, link: str) -> str | None:
