@@ -14,24 +14,22 @@ READ_ME = (
     (HERE / "README.rst").read_text("utf-8") + "\n" + (HERE / "CHANGES.rst").read_text("utf-8")
 )
 
+ALEPH = ["httpx>=0.25", "lxml>=4.9", "pymarc>=5", "python-stdnum>=1.19"]
 EXTRAS = {
-    "aleph": ["httpx>=0.25", "lxml>=4.9", "pymarc>=5", "python-stdnum>=1.19"],
+    "aleph": ALEPH,
     # ClamAV is spoken to by our own few lines; nothing from PyPI is needed.
     "antivirus": [],
-    # libpass is the maintained passlib; PyYAML only ever through its plain loaders.
-    "ftp": [
-        "libpass>=1.9",
-        "lxml>=4.9",
-        "python-stdnum>=1.19",
-        "pyyaml>=6",
-        "watchdog>=3",
-    ],
+    # Debian's calibre and bubblewrap do the work.
+    "calibre": [],
+    # The books in its messages are the catalogue's. libpass is the maintained passlib.
+    "ftp": [*ALEPH, "libpass>=1.9", "pyyaml>=6", "watchdog>=3"],
     "harvester": [
         "charset-normalizer>=3",
         "cssselect>=1.2",
         "httpx>=0.25",
         "lxml>=4.9",
         "nh3>=0.2.18",
+        "protego>=0.3",
         "python-stdnum>=1.19",
         "pyyaml>=6",
         "rapidfuzz>=3",
@@ -44,6 +42,7 @@ DEVELOPMENT = [
     "hypothesis",
     "lxml-stubs",
     "mypy",
+    "pypdf",
     "pytest-timeout",
     "ruff",
     "sphinx",
@@ -66,6 +65,7 @@ setup(
     package_data={
         "edeposit.amqp": ["py.typed"],
         "edeposit.amqp.aleph.simulator": ["*.csv", "*.xml"],
+        "edeposit.amqp.harvester": ["sources/*.yaml", "sources/samples/*"],
     },
     scripts=sorted(str(path.relative_to(HERE)) for path in HERE.glob("bin/*.py")),
     install_requires=[
@@ -80,6 +80,8 @@ setup(
         "edeposit.amqp.services": [
             "aleph = edeposit.amqp.aleph",
             "antivirus = edeposit.amqp.antivirus",
+            "calibre = edeposit.amqp.calibre",
+            "ftp = edeposit.amqp.ftp",
         ]
     },
     classifiers=[

@@ -57,11 +57,15 @@ def write_settings(_app: object) -> None:
     from edeposit.amqp import settings
     from edeposit.amqp.aleph import settings as aleph
     from edeposit.amqp.antivirus import settings as antivirus
+    from edeposit.amqp.calibre import settings as calibre
+    from edeposit.amqp.ftp import settings as ftp
 
     tables = {
         "settings.inc": _table(settings.describe()),
         "aleph_settings.inc": _table(aleph.describe()),
         "antivirus_settings.inc": _table(antivirus.describe(), "ANTIVIRUS_"),
+        "calibre_settings.inc": _table(calibre.describe(), "CALIBRE_"),
+        "ftp_settings.inc": _table(ftp.describe(), "FTP_"),
     }
     directory = HERE / "_build"
     directory.mkdir(exist_ok=True)

@@ -4,17 +4,26 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 SYSTEMD = Path(__file__).parents[1] / "systemd"
 
 
-def test_the_unit_is_accepted_by_systemd(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "drop_in"), [("antivirusd", None), ("ftp_monitord", "edeposit-amqp-ftp.conf")]
+)
+def test_the_unit_is_accepted_by_systemd(tmp_path, name, drop_in):
     # Verified where its program exists, as on a machine that has it installed.
-    program = tmp_path / "edeposit_amqp_antivirusd.py"
+    program = tmp_path / f"edeposit_amqp_{name}.py"
     shutil.copy("/bin/true", program)
     text = (SYSTEMD / "edeposit-amqp@.service").read_text("utf-8")
     assert "/usr/local/bin/" in text
-    unit = tmp_path / "edeposit-amqp@antivirusd.service"
+    unit = tmp_path / f"edeposit-amqp@{name}.service"
     unit.write_text(text.replace("/usr/local/bin", str(tmp_path)), "utf-8")
+    if drop_in:
+        directory = tmp_path / f"{unit.name}.d"
+        directory.mkdir()
+        shutil.copy(SYSTEMD / drop_in, directory / "ftp.conf")
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", str(unit)],
         capture_output=True,
@@ -35,9 +44,10 @@ def test_the_unit_waits_longer_than_the_daemon_drains():
     assert float(limits["TimeoutStopSec"]) > default["STOP_TIMEOUT"] + 5
 
 
-def test_the_logrotate_example_is_accepted(tmp_path):
+@pytest.mark.parametrize("name", ["edeposit-amqp.logrotate", "edeposit-ftp.logrotate"])
+def test_the_logrotate_example_is_accepted(tmp_path, name):
     example = tmp_path / "example"
-    shutil.copy(SYSTEMD / "edeposit-amqp.logrotate", example)
+    shutil.copy(SYSTEMD / name, example)
     example.chmod(0o600)
     done = subprocess.run(
         ["logrotate", "-d", "-s", str(tmp_path / "state"), str(example)],

@@ -1,9 +1,6 @@
 """The catalogue behind RabbitMQ: clients of 2015, the client, the tool, a server in trouble."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pika
 import pytest
@@ -21,18 +18,7 @@ from edeposit.amqp.aleph.simulator import AlephSimulator
 from edeposit.amqp.client import AMQPClient
 from edeposit.amqp.errors import RemoteError
 
-BIN = Path(__file__).parents[2] / "bin"
-
-
-def program(name, *arguments):
-    done = subprocess.run(
-        [sys.executable, str(BIN / name), *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    return done.returncode, done.stdout, done.stderr
+from .programs import program
 
 
 @pytest.fixture

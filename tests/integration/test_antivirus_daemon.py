@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pika
 import pytest
@@ -16,23 +15,11 @@ from edeposit.amqp.client import AMQPClient
 from edeposit.amqp.errors import RemoteError
 from edeposit.amqp.testing import EICAR, ClamdServer, wait_for
 
-BIN = Path(__file__).parents[2] / "bin"
+from .programs import BIN, program
 
 
 def b64(data):
     return base64.b64encode(data).decode()
-
-
-def program(name, *arguments):
-    """Run one of our programs; returns (exit code, stdout, stderr)."""
-    done = subprocess.run(
-        [sys.executable, str(BIN / name), *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    return done.returncode, done.stdout, done.stderr
 
 
 @pytest.fixture

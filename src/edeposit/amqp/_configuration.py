@@ -215,6 +215,9 @@ def _parse(setting: Setting, text: str, where: str) -> Any:
     try:
         if kind is bool:
             return _convert(setting, _BOOLEANS[text.strip().lower()], where)
+        if kind is list:
+            return _convert(setting, [word.strip() for word in text.split(",") if word.strip()],
+                            where)  # fmt: skip
         if kind in (int, float):
             return _convert(setting, kind(text.strip()), where)
     except (KeyError, ValueError) as error:
@@ -230,7 +233,9 @@ def _convert(setting: Setting, value: Any, where: str) -> Any:
         value = float(value)
     elif kind is str and type(value) is int and setting.default.isdigit():
         value = str(value)  # RABBITMQ_PORT has always been a string of digits
-    if type(value) is not kind:
+    if type(value) is not kind or (
+        kind is list and not all(isinstance(item, str) for item in value)
+    ):
         raise _wrong(setting, value, where, _expected(kind))
     expected = setting.check(value) if setting.check is not None else None
     if expected is not None:
@@ -240,7 +245,8 @@ def _convert(setting: Setting, value: Any, where: str) -> Any:
 
 def _expected(kind: type) -> str:
     return {
-        bool: "true or false", int: "a whole number", float: "a number", str: "a text"
+        bool: "true or false", int: "a whole number", float: "a number", str: "a text",
+        list: "a list of texts",
     }[kind]  # fmt: skip
 
 

@@ -44,7 +44,10 @@ ReactFn = Callable[..., Any]
 class _Request:
     """What answering a request needs to know of it."""
 
-    __slots__ = ("correlation_id", "headers", "priority", "reply_to", "routing_key", "uuid")
+    __slots__ = (
+        "correlation_id", "headers", "priority", "reply_to", "routing_key", "uuid",
+        "wants_progress",
+    )  # fmt: skip
 
     def __init__(self, uuid: str | None, routing_key: str, properties: BasicProperties) -> None:
         self.uuid = uuid
@@ -53,6 +56,7 @@ class _Request:
         self.correlation_id = properties.correlation_id
         self.priority = properties.priority
         headers = properties.headers or {}
+        self.wants_progress = headers.get(PROGRESS_HEADER) is True
         self.headers = {
             name: value
             for name in _PASSED_ON
@@ -148,7 +152,8 @@ class AMQPDaemon(PikaDaemon):
         Returns:
             ``send_back(data)``: serializes and sends ``data``, any number of times, before the
             final answer; marked with the header ``x-edeposit-progress``. It may be called from
-            other threads as well.
+            other threads as well. Its attribute ``is_wanted`` says whether the request asks for
+            progress, by the same header.
         """
         return self._sendback(self._request(uuid, key))
 
@@ -160,6 +165,7 @@ class AMQPDaemon(PikaDaemon):
             properties = self._properties(request, self.content_type, {PROGRESS_HEADER: True})
             self._answer(request, body, properties, delivery)
 
+        send_back.is_wanted = request.wants_progress  # type: ignore[attr-defined]
         return send_back
 
     def process_exception(

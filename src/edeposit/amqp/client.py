@@ -188,7 +188,8 @@ class AMQPClient:
             request: a namedtuple of the service, any JSON-like data, or ``bytes`` of JSON to be
                 sent as they are.
             timeout: seconds for the whole call; None is the client's default.
-            on_progress: called in this thread with each progress message, before the answer.
+            on_progress: called in this thread with each progress message, before the answer. The
+                request then asks for progress, which some services only send to who asks.
 
         Returns:
             The answer.
@@ -208,7 +209,8 @@ class AMQPClient:
         self.connect()
         self._calls[uuid] = inbox
         try:
-            self._publish(uuid, body, deadline, inbox, reply_to=self.reply_queue)
+            wanted = {PROGRESS_HEADER: True} if on_progress is not None else {}
+            self._publish(uuid, body, deadline, inbox, self.reply_queue, wanted)
             while True:
                 answer = self._to_answer(self._next(inbox, deadline, uuid))
                 if not answer.is_progress:
@@ -236,7 +238,7 @@ class AMQPClient:
         uuid = str(uuid_module.uuid4())
         inbox: _Inbox[Any] = queue.SimpleQueue()
         self.connect()
-        self._publish(uuid, body, deadline, inbox, reply_to=None)
+        self._publish(uuid, body, deadline, inbox, None, {})
         self._next(inbox, deadline, uuid)
         return uuid
 
@@ -287,7 +289,13 @@ class AMQPClient:
         return link
 
     def _publish(
-        self, uuid: str, body: bytes, deadline: float, inbox: "_Inbox[Any]", reply_to: str | None
+        self,
+        uuid: str,
+        body: bytes,
+        deadline: float,
+        inbox: "_Inbox[Any]",
+        reply_to: str | None,
+        headers: dict[str, Any],
     ) -> None:
         link = self._open_link()
         if not link.clear_to_send.wait(max(deadline - time.monotonic(), 0)):
@@ -297,7 +305,7 @@ class AMQPClient:
         properties = BasicProperties(
             content_type="application/json",
             delivery_mode=2,
-            headers={"UUID": uuid},
+            headers={"UUID": uuid, **headers},
             correlation_id=uuid,
             reply_to=reply_to,
         )

@@ -94,7 +94,7 @@ class PikaDaemon(DaemonRunnerWrapper):
         self._start_deadline = 0.0
         self._start_failure: Failure | None = None
         self._state = ""
-        self._handled_told = 0
+        self._told: dict[str, Any] = {}
         self._resubscribing = Backoff()
         self._threads: list[threading.Thread] = []
 
@@ -414,7 +414,7 @@ class PikaDaemon(DaemonRunnerWrapper):
         if all(thread.is_alive() for thread in self._threads):
             self.notify_watchdog()
         self._ledger.expire()
-        if self._ledger.handled != self._handled_told and self._state:
+        if self._state and self._achieved() != self._told:
             self._set_state(self._state)
 
     # --- start and stop ---------------------------------------------------------------------
@@ -507,13 +507,18 @@ class PikaDaemon(DaemonRunnerWrapper):
 
     def _leave(self) -> None:
         if self._running_link().close():
-            logger.info("drained: %d requests handled", self._ledger.handled)
+            done = ", ".join(f"{name} {value}" for name, value in self._achieved().items())
+            logger.info("drained: %s", done)
             self._set_state("drained")
 
     def _set_state(self, state: str, **details: Any) -> None:
         self._state = state
-        self._handled_told = self._ledger.handled
-        self.set_state(state, queue=self.queue, handled=self._handled_told, **details)
+        self._told = self._achieved()
+        self.set_state(state, **self._told, **details)
+
+    def _achieved(self) -> dict[str, Any]:
+        """What the daemon has done so far, for its status."""
+        return {"queue": self.queue, "handled": self._ledger.handled}
 
     def onExit(self) -> None:
         """Leave the broker; overriders call this one too."""

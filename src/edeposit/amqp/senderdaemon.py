@@ -37,7 +37,8 @@ class SenderDaemon(PikaDaemon):
         output_exchange: where ``send`` publishes.
         output_key: its routing key.
         work: called in a thread of its own with ``send(data, UUID)`` and an event that is set
-            when it has to end. When it returns by itself or raises, the daemon ends.
+            when it has to end. When it returns by itself or raises, the daemon ends. Without it
+            ``onStart()`` has to set the attribute ``work``.
         name: name of pid file, log and status.
         daemon_options: of ``DaemonRunnerWrapper``.
     """
@@ -47,7 +48,7 @@ class SenderDaemon(PikaDaemon):
         connection_param: pika.ConnectionParameters,
         output_exchange: str,
         output_key: str,
-        work: Work,
+        work: Work | None = None,
         *,
         name: str,
         **daemon_options: Any,
@@ -56,6 +57,7 @@ class SenderDaemon(PikaDaemon):
             connection_param, "", output_exchange, output_key, name=name, **daemon_options
         )
         self.work = work
+        self._sent = 0
         self._end = threading.Event()
         self._worker: threading.Thread | None = None
         self._trouble: BaseException | None = None
@@ -82,6 +84,7 @@ class SenderDaemon(PikaDaemon):
                 raise ClosedError("the daemon ends")
             try:
                 self.publish(self.output_exchange, self.output_key, body, UUID=UUID).result()
+                self._sent += 1
                 return
             except (MessageTooLargeError, UnencodableError):
                 raise
@@ -100,6 +103,7 @@ class SenderDaemon(PikaDaemon):
 
     def _run_work(self) -> None:
         try:
+            assert self.work is not None
             self.work(self.send, self._end)
         except ClosedError:
             pass
@@ -119,6 +123,9 @@ class SenderDaemon(PikaDaemon):
         """Tell the work to end, let it; called again: leave at once."""
         self._end.set()
         super().drain()
+
+    def _achieved(self) -> dict[str, Any]:
+        return {"exchange": self.output_exchange, "sent": self._sent}
 
     def is_idle(self) -> bool:
         """Has the work ended?"""

@@ -5,15 +5,19 @@ ship with edeposit.amqp stand in ``BUILT_IN``; others are found through the entr
 ``edeposit.amqp.services`` and get daemon, client, tool and schema the same way. A service's
 package is imported late, by name, only when its daemon or its classes are asked for.
 
-A package may also define ``on_start()``, called in the daemon process before it connects, and a
-module ``settings`` with ``reload()``, called at SIGHUP.
+A package may also define ``on_start()``, called in the daemon process before it connects,
+``on_exit()``, called at its end, also when work at hand is abandoned, and a module ``settings``
+with ``reload()``, called at SIGHUP.
+
+A service may have a second daemon that sends unasked through the same exchange (the FTP monitor):
+its script calls ``sender_main()``.
 """
 
 import argparse
 import importlib
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
@@ -23,12 +27,15 @@ from edeposit.amqp.amqpdaemon import AMQPDaemon, getConParams
 from edeposit.amqp.control import EXIT_FAILURE
 from edeposit.amqp.daemonwrapper import DaemonRunnerWrapper
 from edeposit.amqp.errors import AMQPError, StartError
+from edeposit.amqp.senderdaemon import SenderDaemon, Work
 
 ENTRY_POINT_GROUP = "edeposit.amqp.services"
 
 BUILT_IN = {
     "aleph": "edeposit.amqp.aleph",
     "antivirus": "edeposit.amqp.antivirus",
+    "calibre": "edeposit.amqp.calibre",
+    "ftp": "edeposit.amqp.ftp",
 }
 
 _CLASS_MODULES = ("structures", "datastructures")
@@ -129,15 +136,60 @@ class ServiceDaemon(AMQPDaemon):
         if on_start is not None:
             on_start()
 
+    def onExit(self) -> None:
+        """Let the service end what it has started."""
+        on_exit = getattr(self.service, "on_exit", None)
+        if on_exit is not None:
+            on_exit()
+        super().onExit()
+
     def onReload(self) -> None:
         """Take over changed settings; connection and prefetch apply at the next reconnect."""
         self.connection_param = getConParams(self._config["vhost"])
         self.prefetch = _own_setting(self.service_name, "PREFETCH")
-        service_settings_module = sys.modules.get(f"{self.service.__name__}.settings")
-        reload = getattr(service_settings_module, "reload", None)
-        if reload is not None:
-            reload()
+        _reload_settings_of(self.service_name)
         super().onReload()
+
+
+class ServiceSender(SenderDaemon):
+    """A daemon that sends unasked, through the exchange and with the output key of a service.
+
+    Args:
+        name: of the daemon: of its pid file, log and status.
+        service: whose exchange it is.
+        make_work: called in the daemon process before it connects; checks the surroundings and
+            returns what the daemon does. What it raises is what ``start`` prints.
+
+    Raises:
+        StartError: the connection settings are unusable.
+        SettingsError: a setting is wrong.
+    """
+
+    def __init__(self, name: str, service: str, make_work: Callable[[], Work]) -> None:
+        load(service)  # before the fork, so that a missing extra is said in one line
+        self.service_name = service
+        self._make_work = make_work
+        self._config = config = service_settings(service)
+        super().__init__(
+            getConParams(config["vhost"]), config["exchange"], config["out_key"], name=name
+        )
+
+    def onStart(self) -> None:
+        """Prepare the work."""
+        self.work = self._make_work()
+
+    def onReload(self) -> None:
+        """Take over changed settings; those of the connection apply at the next reconnect."""
+        self.connection_param = getConParams(self._config["vhost"])
+        _reload_settings_of(self.service_name)
+        super().onReload()
+
+
+def _reload_settings_of(name: str) -> None:
+    module = sys.modules.get(f"{services()[name]}.settings")
+    reload = getattr(module, "reload", None)
+    if reload is not None:
+        reload()
 
 
 def service_settings(name: str) -> dict[str, Any]:
@@ -158,7 +210,7 @@ def _own_setting(name: str, what: str) -> int | None:
 
 
 def main(name: str, argv: Sequence[str] | None = None) -> int:
-    """The command line of a daemon script.
+    """The command line of a service's daemon script.
 
     Args:
         name: of the service.
@@ -167,9 +219,40 @@ def main(name: str, argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    parser = command_line(f"Daemon of the service {name!r} behind RabbitMQ.")
+    return run_action(name, lambda: ServiceDaemon(name), parser, parser.parse_args(argv))
+
+
+def sender_main(
+    name: str,
+    service: str,
+    make_work: Callable[[argparse.Namespace], Work],
+    *,
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str] | None = None,
+) -> int:
+    """The command line of a daemon script that sends unasked.
+
+    Args:
+        name: of the daemon.
+        service: whose exchange it is.
+        make_work: as of ``ServiceSender``, but called with the parsed arguments.
+        parser: from ``command_line``, with the script's own options added.
+        argv: arguments without the program's name; default ``sys.argv[1:]``.
+
+    Returns:
+        The exit code.
+    """
+    args = parser.parse_args(argv)
+    return run_action(
+        name, lambda: ServiceSender(name, service, lambda: make_work(args)), parser, args
+    )
+
+
+def command_line(description: str) -> argparse.ArgumentParser:
+    """A parser of the arguments that all daemon scripts have."""
     parser = argparse.ArgumentParser(
-        description=f"Daemon of the service {name!r} behind RabbitMQ.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.epilog = _EPILOG.format(program=parser.prog)
     parser.add_argument("action", choices=("start", "stop", "restart", "status", "reload"))
@@ -177,26 +260,46 @@ def main(name: str, argv: Sequence[str] | None = None) -> int:
         "-f", "--foreground", action="store_true", help="stay in the foreground (start, restart)"
     )
     parser.add_argument("--json", action="store_true", help="status for programs")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def run_action(
+    name: str,
+    make_daemon: Callable[[], DaemonRunnerWrapper],
+    parser: argparse.ArgumentParser,
+    args: argparse.Namespace,
+) -> int:
+    """Do what the arguments say with a daemon; errors become a line on stderr.
+
+    Args:
+        name: of the daemon.
+        make_daemon: makes it; only called when it is to be started.
+        parser: from ``command_line``.
+        args: what it has parsed.
+
+    Returns:
+        The exit code.
+    """
     try:
-        return run_action(name, args.action, foreground=args.foreground, as_json=args.json)
+        return _run_action(name, make_daemon, args)
     except (AMQPError, settings.SettingsError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return EXIT_FAILURE
 
 
-def run_action(name: str, action: str, *, foreground: bool = False, as_json: bool = False) -> int:
-    """Do one action with a service's daemon; returns the exit code."""
-    if action in ("stop", "status", "reload"):
+def _run_action(
+    name: str, make_daemon: Callable[[], DaemonRunnerWrapper], args: argparse.Namespace
+) -> int:
+    if args.action in ("stop", "status", "reload"):
         # These need the pid file only: they must work although a setting or a package is broken.
         process = DaemonRunnerWrapper(name)
-        if action == "status":
-            return process.status(as_json=as_json)
-        return process.stop() if action == "stop" else process.reload()
-    daemon = ServiceDaemon(name)
-    if not foreground:
-        return daemon.restart() if action == "restart" else daemon.start()
-    if action == "restart" and daemon.isRunning():
+        if args.action == "status":
+            return process.status(as_json=args.json)
+        return process.stop() if args.action == "stop" else process.reload()
+    daemon = make_daemon()
+    if not args.foreground:
+        return daemon.restart() if args.action == "restart" else daemon.start()
+    if args.action == "restart" and daemon.isRunning():
         code = daemon.stop()
         if code:
             return code

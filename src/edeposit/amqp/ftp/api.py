@@ -15,7 +15,7 @@ import secrets
 import shutil
 import signal
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -23,7 +23,7 @@ from passlib.hash import sha512_crypt
 
 from edeposit.amqp.ftp import homes, sessions, settings
 from edeposit.amqp.ftp.exceptions import FTPError
-from edeposit.amqp.ftp.passwd_reader import Entry, edit, get_ftp_uid, load_users, set_permissions
+from edeposit.amqp.ftp.passwd_reader import Entry, current, edit, get_ftp_uid, set_permissions
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +62,11 @@ def _check_not_a_system_account(name: str) -> None:
         raise AssertionError(f"Invalid format of username '{name}'!")
 
 
+def _check_known(username: str, users: Container[str]) -> None:
+    if not isinstance(username, str) or username not in users:
+        raise AssertionError(f"Username '{str(username)[:100]}' not found!")
+
+
 def _hash(password: str) -> str:
     """SHA-512-crypt of a password.
 
@@ -97,7 +102,7 @@ def add_user(username: str, password: str) -> None:
     """
     _check_username(username)
     _check_not_a_system_account(username)
-    if username in load_users():  # once more under the lock; here it saves the hash's time
+    if username in current():  # once more under the lock; here it saves the hash's time
         raise AssertionError(f"User '{username}' is already registered!")
     pass_hash = _hash(password)
     home = homes.home_of(username)
@@ -126,8 +131,7 @@ def remove_user(username: str) -> None:
         OSError: the file cannot be written, or the home not deleted.
     """
     with edit() as file:
-        if username not in file:
-            raise AssertionError(f"Username '{username}' not found!")
+        _check_known(username, file)
         home = file.get(username).home.rstrip("/")
         has_home = os.path.lexists(home)
         if has_home:
@@ -151,12 +155,10 @@ def change_password(username: str, new_password: str) -> None:
         ValueError: no FTP client could send this password.
         OSError: the file cannot be written; the old password counts.
     """
-    if username not in load_users():
-        raise AssertionError(f"Username '{username}' not found!")
+    _check_known(username, current())  # once more under the lock
     pass_hash = _hash(new_password)
     with edit() as file:
-        if username not in file:
-            raise AssertionError(f"Username '{username}' not found!")
+        _check_known(username, file)
         file.put(username, file.get(username)._replace(pass_hash=pass_hash))
     logger.info("password of %s changed", username)
 
@@ -168,7 +170,7 @@ def list_users() -> list[str]:
     Raises:
         AssertionError: not root; the file is broken.
     """
-    return sorted(load_users())
+    return sorted(current().names())
 
 
 @require_root

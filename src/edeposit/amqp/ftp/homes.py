@@ -72,11 +72,7 @@ def opened(home: str, *below: str) -> Iterator[int]:
     try:
         descriptor = os.open(home, _DIRECTORY)
     except NotADirectoryError as error:
-        raise HomeError(errno.ENOTDIR, "not a directory", home) from error
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise HomeError(errno.ELOOP, "a symbolic link", home) from error
-        raise
+        raise HomeError(errno.ENOTDIR, "a symbolic link, or no directory", home) from error
     try:
         for name in below:
             inner = os.open(name, _DIRECTORY, dir_fd=descriptor)

@@ -26,7 +26,7 @@ from edeposit.amqp.errors import ClosedError, MessageTooLargeError
 from edeposit.amqp.ftp import homes, settings
 from edeposit.amqp.ftp.exceptions import FTPError
 from edeposit.amqp.ftp.logfollower import LogFollower
-from edeposit.amqp.ftp.passwd_reader import PasswdFile
+from edeposit.amqp.ftp.passwd_reader import PasswdFile, current
 from edeposit.amqp.ftp.request_parser import advance, build
 from edeposit.amqp.ftp.spool import RETURNED, Spool, SpoolEntry
 from edeposit.amqp.ftp.structures import ImportRequest
@@ -64,7 +64,7 @@ def _parse_line(line: str | bytes) -> dict[str, str]:
     Raises:
         ValueError: fields are missing, or there are control characters in it.
     """
-    text = os.fsdecode(line) if isinstance(line, bytes) else line.rstrip("\n")
+    text = (os.fsdecode(line) if isinstance(line, bytes) else line).removesuffix("\n")
     # A name with a line break in it would let an FTP user forge lines about others.
     if any(ord(char) < 32 or 127 <= ord(char) < 160 for char in text):
         raise ValueError("control characters in a line of the log")
@@ -99,7 +99,7 @@ class Importer:
             if entry.state != RETURNED
         }
         self._users: dict[str, str] = {}
-        self._users_seen: tuple[int, ...] | None = None
+        self._users_file: PasswdFile | None = None
 
     def from_line(self, line: bytes | str) -> Candidate | None:
         """What a line of the log asks for; None if nothing."""
@@ -160,8 +160,11 @@ class Importer:
         entry = self._unfinished[key]
         try:
             advance(entry)
-        except OSError as error:
-            logger.error("import of %s: %s; it will be tried again", entry.data["home"], error)
+        except Exception as error:
+            # One home must not end the monitor; what was taken from it is safe in the spool.
+            unexpected = not isinstance(error, OSError)
+            logger.error("import of %s: %s; it will be tried again", entry.data["home"], error,
+                         exc_info=unexpected)  # fmt: skip
             return None
         del self._unfinished[key]
         if not entry.is_silent:
@@ -178,15 +181,12 @@ class Importer:
             return False
 
     def _homes(self) -> dict[str, str]:
-        """User to home; read again when the file has changed."""
-        path = settings.LOGIN_FILE
+        """User to home; of a file that cannot be read, as it was before."""
         try:
-            info = os.stat(path)
-            seen = (info.st_ino, info.st_size, info.st_mtime_ns)
-            if seen != self._users_seen:
-                file = PasswdFile(path)
+            file = current()
+            if file is not self._users_file:
                 self._users = {name: os.path.normpath(file.get(name).home) for name in file.names()}
-                self._users_seen = seen
+                self._users_file = file
         except (OSError, AssertionError) as error:
             logger.error("users cannot be read: %s", error)
         return self._users
@@ -196,31 +196,34 @@ class Monitor:
     """Imports and sends until it is stopped.
 
     Args:
-        filename: the extended log.
-        send: publishes a request under a UUID and returns when the broker has it. Raises
-            ``MessageTooLargeError``, or ``ClosedError`` when the daemon ends.
-        stop: set when the daemon ends.
+        filename: the extended log; it is waited for if it is not there yet.
 
     Raises:
         FTPError: the spool cannot be used.
     """
 
-    def __init__(self, filename: str, send: Send, stop: threading.Event) -> None:
+    def __init__(self, filename: str) -> None:
         self.spool = Spool()
         self._importer = Importer(self.spool)
         self._log = LogFollower(filename, self.spool.path / "position.json")
-        self._send = send
-        self._stop = stop
+        self._send: Send
+        self._stop: threading.Event
         self._news = threading.Event()  # for the importing thread
         self._unsent = threading.Event()  # for the sending thread
         self._trouble: BaseException | None = None
 
-    def run(self) -> None:
-        """Work until ``stop`` is set.
+    def run(self, send: Send, stop: threading.Event) -> None:
+        """Work until it has to end.
+
+        Args:
+            send: publishes a request under a UUID and returns when the broker has it. Raises
+                ``MessageTooLargeError``, or ``ClosedError`` when the daemon ends.
+            stop: set when the daemon ends.
 
         Raises:
             Exception: a defect; the spool keeps what is not sent.
         """
+        self._send, self._stop = send, stop
         self.spool.clean()
         observer = _watch_directory(os.path.dirname(os.path.abspath(self._log.path)), self._news)
         threading.Thread(target=self._wake_at_stop, name="stop", daemon=True).start()
@@ -350,9 +353,23 @@ def _watch_directory(path: str, event: threading.Event) -> Any:
     return observer
 
 
-def watch(filename: str, send: Send, stop: threading.Event) -> None:
-    """What the monitor daemon does; see ``Monitor``."""
-    Monitor(filename, send, stop).run()
+def prepare(filename: str | None = None) -> Callable[[Send, threading.Event], None]:
+    """Check what the monitor needs.
+
+    Args:
+        filename: the extended log; None: the setting LOG_FILE.
+
+    Returns:
+        What the monitor daemon does, see ``Monitor.run``.
+
+    Raises:
+        FTPError: the log's directory is missing, or the spool cannot be used.
+    """
+    path = settings.LOG_FILE if filename is None else filename
+    # The server makes the log itself, perhaps only later; its directory must be there.
+    if not os.path.isdir(os.path.dirname(path)):
+        raise FTPError(f"'{path}' doesn't exists!")
+    return Monitor(path).run
 
 
 def process_log(lines: Iterable[str | bytes]) -> Iterator[ImportRequest]:
@@ -384,7 +401,7 @@ def main(filename: str | None) -> None:
             print(request)
         return
     try:
-        watch(filename, lambda request, _uuid: print(request, flush=True), threading.Event())
+        Monitor(filename).run(lambda request, _uuid: print(request, flush=True), threading.Event())
     except KeyboardInterrupt:
         pass
 

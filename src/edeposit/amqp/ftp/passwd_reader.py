@@ -53,15 +53,22 @@ class PasswdFile:
             return
         if self._lines and not self._lines[-1]:
             self._lines.pop()
-        for number, line in enumerate(self._lines):
-            if not line.strip() or line.lstrip().startswith("#"):
-                continue
-            if line.count(":") != len(_FIELDS):
-                raise AssertionError(f"Bad number of fields in '{path}', at line {number + 1}!")
-            # Of two lines with one name the server takes the first.
-            self._where.setdefault(line.partition(":")[0], number)
+        self._index()
 
-    def __contains__(self, username: str) -> bool:
+    def _index(self) -> None:
+        self._where = {}
+        for number, line in enumerate(self._lines):
+            name, _, rest = line.partition(":")
+            if not line or line.isspace() or name.lstrip().startswith("#"):
+                continue
+            if rest.count(":") != len(_FIELDS) - 1:
+                raise AssertionError(
+                    f"Bad number of fields in '{self.path}', at line {number + 1}!"
+                )
+            # Of two lines with one name the server takes the first.
+            self._where.setdefault(name, number)
+
+    def __contains__(self, username: object) -> bool:
         return username in self._where
 
     def names(self) -> list[str]:
@@ -102,14 +109,12 @@ class PasswdFile:
         Raises:
             KeyError: there is no such user.
         """
-        del self._where[username]
+        if username not in self._where:
+            raise KeyError(username)
         prefix = username + ":"
         self._lines = [line for line in self._lines if not line.startswith(prefix)]
-        self._where = {}
         self.changed = True
-        for number, line in enumerate(self._lines):
-            if line.strip() and not line.lstrip().startswith("#"):
-                self._where.setdefault(line.partition(":")[0], number)
+        self._index()
 
     def write(self) -> None:
         """Replace the file.
@@ -173,6 +178,31 @@ def edit(path: str | None = None) -> Iterator[PasswdFile]:
         os.close(descriptor)
 
 
+_cached: dict[str, tuple[tuple[int, ...], PasswdFile]] = {}
+
+
+def current(path: str | None = None) -> PasswdFile:
+    """The file as it is now, only to be read; it is parsed again when it has changed.
+
+    Args:
+        path: of the file; None: the setting LOGIN_FILE. A missing one has no users.
+
+    Raises:
+        AssertionError: a line has a wrong number of fields.
+        OSError: it cannot be read.
+    """
+    path = settings.LOGIN_FILE if path is None else path
+    try:
+        info = os.stat(path)
+        state: tuple[int, ...] = (info.st_ino, info.st_dev, info.st_size, info.st_mtime_ns)
+    except FileNotFoundError:
+        state = ()
+    found = _cached.get(path)
+    if found is None or found[0] != state:
+        found = _cached[path] = (state, PasswdFile(path))
+    return found[1]
+
+
 def load_users(path: str | None = None) -> dict[str, dict[str, str]]:
     """All users.
 
@@ -185,7 +215,7 @@ def load_users(path: str | None = None) -> dict[str, dict[str, str]]:
     Raises:
         AssertionError: a line has a wrong number of fields.
     """
-    file = PasswdFile(settings.LOGIN_FILE if path is None else path)
+    file = current(path)
     return {name: file.get(name)._asdict() for name in file.names()}
 
 
@@ -221,7 +251,7 @@ def read_user_config(username: str, path: str | None = None) -> dict[str, bool]:
     Raises:
         KeyError: there is no such user.
     """
-    return flags_of(PasswdFile(settings.LOGIN_FILE if path is None else path).get(username))
+    return flags_of(current(path).get(username))
 
 
 def save_user_config(username: str, conf: Mapping[str, bool], path: str | None = None) -> None:

@@ -219,11 +219,11 @@ def give_home_back(entry: SpoolEntry) -> None:
             _write_logs(entry, root)
             # The lock comes last: after a crash before it the home counts as unlocked, and is
             # looked at again; the other way round, a lock deleted meanwhile would be put back.
-            entry.save(state=RETURNED)
+            entry.save(synced=False, state=RETURNED)
             homes.write_lock(root)
     except FileNotFoundError:
         logger.warning("home %s is gone, its import goes on", entry.data["home"])
-        entry.save(state=RETURNED)
+        entry.save(synced=False, state=RETURNED)
 
 
 def _return_file(entry: SpoolEntry, parts: Parts, root: int) -> None:

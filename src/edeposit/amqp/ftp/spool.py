@@ -12,6 +12,7 @@ often it is sent. The spool lies on the file system of the homes, so taking a fi
 but outside of every home, so nobody can touch a file once it is taken.
 """
 
+import contextlib
 import grp
 import json
 import logging
@@ -66,15 +67,22 @@ class SpoolEntry:
         """Where the files are that were taken."""
         return self.directory / "files"
 
-    def save(self, **changes: Any) -> None:
-        """Change the entry's data, on disk as a whole."""
+    def save(self, *, synced: bool = True, **changes: Any) -> None:
+        """Change the entry's data, on disk as a whole.
+
+        Args:
+            synced: it survives a power failure; False: only a crash of the process, where the
+                state before does no harm.
+            changes: what is new.
+        """
         self.data |= changes
         temporary = self.directory / "entry.new"
         with open(temporary, "w", encoding="ascii") as file:
             # ASCII: names that are no UTF-8 are surrogates here, which JSON escapes can hold.
             json.dump(self.data, file)
-            file.flush()
-            os.fsync(file.fileno())
+            if synced:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.rename(self.directory / "entry.json")
 
     def delete(self) -> None:
@@ -147,9 +155,12 @@ class Spool:
                 yield SpoolEntry(directory, data)
 
     def clean(self) -> None:
-        """Delete what was left half made or half deleted."""
+        """Delete what was left half made or half deleted, and what receivers have emptied."""
         for directory in self.path.glob(f"{_TRASH}*"):
             shutil.rmtree(directory, ignore_errors=True)
+        for path, _directories, _files in os.walk(self.path / "outbox", topdown=False):
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
 
     def hand_over(self, entry: SpoolEntry, parts: tuple[str, ...]) -> str:
         """Move a file to the outbox, where the receiver takes it; returns its path there.

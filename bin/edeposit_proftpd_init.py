@@ -1,0 +1,9 @@
+#!/usr/bin/env python3
+"""Configures ProFTPD for the ftp service; see ``--help``."""
+
+import sys
+
+from edeposit.amqp.ftp.proftpd_init import run
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -1,0 +1,98 @@
+"""Conversion of e-books with calibre: ``ConversionRequest`` gives a ``ConversionResponse``.
+
+A plain library: usable without a broker. What must stay true: a stranger's e-book reaches neither
+the network nor a file of this machine, and no conversion takes more time, memory or disk than it
+may, or outlives its daemon.
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from edeposit.amqp.calibre import runner, sandbox, settings, workdir
+from edeposit.amqp.calibre.calibre import convert
+from edeposit.amqp.calibre.structures import (
+    ConversionProgress,
+    ConversionRequest,
+    ConversionResponse,
+)
+
+__all__ = [
+    "ConversionProgress", "ConversionRequest", "ConversionResponse", "convert", "on_exit",
+    "on_start", "reactToAMQPMessage",
+]  # fmt: skip
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE = 5.0  # seconds that the threads of ended conversions get to remove their files
+
+
+def reactToAMQPMessage(message: Any, send_back: Callable[[Any], None]) -> Any:
+    """Serve one request.
+
+    Args:
+        message: a ``ConversionRequest``; recognised by the name of its class.
+        send_back: gets ``ConversionProgress`` if the caller has asked for progress, or the setting
+            PROGRESS is on.
+
+    Returns:
+        ``ConversionResponse``.
+
+    Raises:
+        ValueError: unknown request; not base64, or too large.
+        UserWarning: the conversion failed.
+    """
+    if type(message).__name__ != "ConversionRequest":
+        raise ValueError(f"Unknown type of request: '{type(message)}'!")
+    request = (message.input_format, message.output_format, message.b64_data)
+    if not (settings.PROGRESS or getattr(send_back, "is_wanted", False)):
+        return convert(*request)
+    with _Progress(send_back) as on_progress:
+        return convert(*request, on_progress)
+
+
+class _Progress:
+    """Sends progress on, from a thread of its own: a broker that takes nothing for a while must
+    not hold up the clock of the conversion. There are at most a hundred messages."""
+
+    def __init__(self, send_back: Callable[[Any], None]) -> None:
+        self._send_back = send_back
+        self._messages: queue.SimpleQueue[ConversionProgress | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+
+    def __enter__(self) -> "_Progress":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        # The answer comes last, so it waits for a message that is being sent.
+        self._messages.put(None)
+        self._thread.join()
+
+    def __call__(self, percent: int, text: str) -> None:
+        self._messages.put(ConversionProgress(percent, text))
+
+    def _run(self) -> None:
+        while (progress := self._messages.get()) is not None:
+            try:
+                self._send_back(progress)
+            except Exception as error:
+                logger.warning("progress is not sent: %s", error)
+
+
+def on_start() -> None:
+    """Check the converter; remove what a killed daemon has left.
+
+    Raises:
+        ConverterUnavailableError: calibre or its sandbox is missing.
+    """
+    sandbox.check()
+    workdir.sweep()
+
+
+def on_exit() -> None:
+    """End the conversions that are still running, and remove their files."""
+    runner.end_all()
+    workdir.wait_until_unused(_PATIENCE)

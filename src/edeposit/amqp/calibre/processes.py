@@ -1,0 +1,96 @@
+"""A process and everything it has started: how much memory they take, and how they are ended."""
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import time
+
+_PATIENCE = 2.0  # seconds between SIGTERM and SIGKILL
+
+
+def descendants(pid: int) -> list[int]:
+    """A process and all below it, as they are now."""
+    found = [pid]
+    for one in found:
+        with contextlib.suppress(OSError):
+            for task in os.listdir(f"/proc/{one}/task"):
+                with (
+                    contextlib.suppress(OSError),
+                    open(f"/proc/{one}/task/{task}/children", encoding="ascii") as file,
+                ):
+                    found += [int(child) for child in file.read().split()]
+    return found
+
+
+def memory_of(pid: int) -> int:
+    """Bytes of memory of a process and all below it; what they share is counted once."""
+    return sum(_memory(one) for one in descendants(pid))
+
+
+def _memory(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+            for line in file:
+                if line.startswith("Pss:"):
+                    return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    try:  # not permitted to look that closely
+        with open(f"/proc/{pid}/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """End a process started with ``start_new_session``, and all below it, and wait for it."""
+    below = [_Handle(pid) for pid in descendants(process.pid)]
+    try:
+        _signal_group(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_PATIENCE)
+        _signal_group(process.pid, signal.SIGKILL)
+        process.wait()
+        # Those that have left the group. Without a PID namespace nobody else would end them.
+        for handle in below:
+            handle.kill()
+    finally:
+        for handle in below:
+            handle.close()
+
+
+def _signal_group(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
+
+
+class _Handle:
+    """A process by descriptor, so that a reused pid is never hit."""
+
+    def __init__(self, pid: int) -> None:
+        try:
+            self._descriptor: int | None = os.pidfd_open(pid)
+        except OSError:
+            self._descriptor = None
+
+    def kill(self) -> None:
+        if self._descriptor is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
+                select.select([self._descriptor], [], [], _PATIENCE)  # readable: it is gone
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+
+
+class Deadline:
+    """A point in time, ``seconds`` from now."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    def is_over(self) -> bool:
+        return time.monotonic() > self._end

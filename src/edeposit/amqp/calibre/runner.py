@@ -1,0 +1,196 @@
+"""Runs ``ebook-convert`` once, within limits of time, memory, disk and output.
+
+What must stay true: when ``run()`` returns or raises, no process of the conversion is left; and at
+the end of the daemon (``end_all()``) none of any conversion.
+"""
+
+import logging
+import re
+import selectors
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from edeposit.amqp.calibre import processes, sandbox, settings, workdir
+
+logger = logging.getLogger(__name__)
+
+# Of each of the two streams: its begin and its end are kept.
+_MAX_TEXT = 1024**2
+# Seconds between two looks at clock, memory and disk.
+_TICK = 0.25
+_PERCENT = re.compile(rb"^(\d{1,3})% (.*)$", re.MULTILINE)
+
+OnProgress = Callable[[int, str], None]
+
+
+class Outcome(NamedTuple):
+    """How a run has ended.
+
+    Attributes:
+        exit_code: of ``ebook-convert``; negative: ended by that signal.
+        stdout: what it has printed.
+        stderr: the same.
+        killed_because: why it was ended by us; empty if it was not.
+    """
+
+    exit_code: int
+    stdout: str
+    stderr: str
+    killed_because: str
+
+
+class _Text:
+    """A stream's text; of a long one the middle is dropped."""
+
+    def __init__(self) -> None:
+        self._head = bytearray()
+        self._tail = bytearray()
+        self._dropped = 0
+
+    def add(self, data: bytes) -> None:
+        room = _MAX_TEXT // 2 - len(self._head)
+        self._head += data[:room] if room > 0 else b""
+        self._tail += data[max(room, 0) :]
+        too_much = len(self._tail) - _MAX_TEXT // 2
+        if too_much > 0:
+            del self._tail[:too_much]
+            self._dropped += too_much
+
+    def __str__(self) -> str:
+        middle = f"\n[... {self._dropped} bytes ...]\n" if self._dropped else ""
+        head, tail = (bytes(part).decode("utf-8", "replace") for part in (self._head, self._tail))
+        return head + middle + tail
+
+
+class _Progress:
+    """Finds per cents in the output and tells them on, each once."""
+
+    def __init__(self, tell: OnProgress | None) -> None:
+        self._tell = tell
+        self._line = b""
+        self._last = -1
+
+    def add(self, data: bytes) -> None:
+        if self._tell is None:
+            return
+        lines = (self._line + data).rpartition(b"\n")
+        self._line = lines[2][-4096:]
+        for match in _PERCENT.finditer(lines[0]):
+            percent = min(int(match[1]), 100)
+            if percent > self._last:
+                self._last = percent
+                self._tell(percent, match[2].decode("utf-8", "replace").strip()[:500])
+
+
+_running: dict[int, "subprocess.Popen[bytes]"] = {}
+_lock = threading.Lock()
+_ending = threading.Event()
+
+
+def run(
+    work: Path,
+    arguments: list[str],
+    *,
+    limit_address_space: bool = True,
+    on_progress: OnProgress | None = None,
+) -> Outcome:
+    """Run ``ebook-convert``.
+
+    Args:
+        work: its directory, see ``workdir``.
+        arguments: its arguments; paths are relative to ``work``.
+        limit_address_space: see ``sandbox.command``.
+        on_progress: called in this thread with per cent and text, whenever it has got further.
+
+    Raises:
+        ConverterUnavailableError: it, or a program around it, is missing.
+        OSError: it cannot be started.
+    """
+    command = sandbox.command(work, arguments, limit_address_space=limit_address_space)
+    started = time.monotonic()
+    with _lock:
+        if _ending.is_set():
+            raise OSError("the daemon ends")
+        process = subprocess.Popen(
+            command, cwd=work, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+        _running[process.pid] = process
+    try:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        texts = {process.stdout: _Text(), process.stderr: _Text()}
+        reason = _watch(process, texts, _Progress(on_progress), work)
+        if not reason:
+            process.wait()
+        stdout, stderr = map(str, texts.values())
+    finally:
+        processes.end(process)
+        with _lock:
+            _running.pop(process.pid, None)
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+    logger.info("ebook-convert %s: exit code %d after %.1f s%s", " ".join(arguments),
+                process.returncode, time.monotonic() - started,
+                f", {reason}" if reason else "")  # fmt: skip
+    return Outcome(process.returncode, stdout, stderr, reason)
+
+
+def end_all() -> None:
+    """End every conversion of this process, and begin no other: the daemon ends."""
+    _ending.set()
+    with _lock:
+        running = list(_running.values())
+    for process in running:
+        processes.end(process)
+
+
+def _watch(
+    process: "subprocess.Popen[bytes]",
+    texts: dict[IO[bytes], _Text],
+    progress: _Progress,
+    work: Path,
+) -> str:
+    """Read until both streams have ended; returns why the process has to be ended, if it has."""
+    deadline = processes.Deadline(settings.TIMEOUT)
+    next_look = 0.0
+    with selectors.DefaultSelector() as selector:
+        for stream in texts:
+            selector.register(stream, selectors.EVENT_READ)
+        while selector.get_map():
+            for key, _ in selector.select(_TICK):
+                stream = key.fileobj  # type: ignore[assignment]
+                data = stream.read1(65536)  # type: ignore[attr-defined]
+                if not data:
+                    selector.unregister(stream)
+                texts[stream].add(data)
+                if stream is process.stdout:
+                    progress.add(data)
+            if deadline.is_over():
+                return f"it was ended after {settings.TIMEOUT:g} s (TIMEOUT)"
+            if time.monotonic() >= next_look:
+                reason = _excess(process.pid, work)
+                if reason:
+                    return reason
+                next_look = time.monotonic() + _TICK
+            if process.poll() is not None and _is_quiet(selector):
+                break  # a child that lives on must not hold us up
+    return ""
+
+
+def _is_quiet(selector: selectors.BaseSelector) -> bool:
+    return not selector.select(0)
+
+
+def _excess(pid: int, work: Path) -> str:
+    memory = processes.memory_of(pid)
+    if memory > settings.MAX_MEMORY:
+        return f"it took more than {settings.MAX_MEMORY} bytes of memory (MAX_MEMORY)"
+    if workdir.size_of(work) > settings.MAX_WORK_SIZE:
+        return f"it took more than {settings.MAX_WORK_SIZE} bytes of disk (MAX_WORK_SIZE)"
+    return ""
