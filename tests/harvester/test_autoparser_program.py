@@ -355,16 +355,15 @@ def publisher():
         thread.join()
 
 
-def test_what_was_learned_is_harvested(tmp_path, publisher, monkeypatch):
+def test_what_was_learned_is_harvested(tmp_path, publisher):
     sources = tmp_path / "sources"
     done = autoparser("-c", WALK / "books.yaml", "-o", sources / "lipa_cz.yaml",
                       "--save-examples", sources / "samples")  # fmt: skip
     assert done.returncode == 0
     settings.substitute_globals({
         "HARVESTER_SOURCES_DIR": str(sources), "HARVESTER_ALLOW_PRIVATE": True,
-        "HARVESTER_DELAY": 0.0,
+        "HARVESTER_DELAY": 0.0, "HARVESTER_CACHE": str(tmp_path / "pages.sqlite"),
     })  # fmt: skip
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     try:
         # As it was written: the examples are its samples.
         checks = list(check_sources(["lipa_cz"], live=False))
