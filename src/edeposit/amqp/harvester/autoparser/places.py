@@ -22,7 +22,7 @@ from edeposit.amqp.harvester.structured import StructuredData, is_bookish, types
 from edeposit.amqp.harvester.text import collapse, raw_text, text_of
 
 # How many places of a kind are followed; a "1" is everywhere.
-MOST = 12
+MOST = 25
 # In characters. Longer elements hold the page, not a value.
 LONGEST = 50_000
 # The similarity, in per cent, from which a text is shown as "did you mean".
