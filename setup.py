@@ -40,12 +40,14 @@ EXTRAS = {
     "testing": ["pytest>=7", "cryptography>=41"],
 }
 DEVELOPMENT = [
+    "beautifulsoup4",
     "clamd",
     "hypothesis",
     "lxml-stubs",
     "mypy",
     "pypdf",
     "pytest-timeout",
+    "requests",
     "ruff",
     "sphinx",
     "types-PyYAML",
