@@ -191,3 +191,8 @@ def test_meta_by_property_and_name():
     page = Page("<meta property='og:title' content='T'><meta name='Author' content='A'>"
                 "<meta name='author' content='B'><meta charset=utf-8>")  # fmt: skip
     assert page.meta == {"og:title": ["T"], "author": ["A", "B"]}
+
+
+def test_what_stands_behind_the_end_is_read():
+    page = Page("<html><body><p>a</p></body></html><p>b</p></HTML ><p>c</p>")
+    assert [p.text for p in page.tree.iter("p")] == ["a", "b", "c"]

@@ -18,6 +18,8 @@ from edeposit.amqp.harvester.labels import label_cells
 from edeposit.amqp.harvester.oversized import cut_tags, cut_tree
 from edeposit.amqp.harvester.structured import StructuredData, meta_values
 
+# libxml2 drops what stands behind these, browsers do not; at the real end they are not needed.
+_END = re.compile(r"</(?:body|html)\s*>", re.I)
 # An XML page (a feed, an API's answer) must keep its case and its empty elements.
 _XML = re.compile(r"\s*<\?xml\b(?!.{0,500}<!doctype\s+html)(?!.{0,500}<html\b)", re.I | re.S)
 
@@ -82,7 +84,7 @@ class Page:
 
 def _parse_html(text: str) -> Any:
     # Bytes, because lxml refuses text that declares an encoding; NUL would become part of names.
-    content = cut_tags(text.replace("\0", "")).encode("utf-8", "replace")
+    content = _END.sub("", cut_tags(text.replace("\0", ""))).encode("utf-8", "replace")
     parser = lxml.html.HTMLParser(
         encoding="utf-8", huge_tree=False, no_network=True, remove_comments=True, remove_pis=True
     )
