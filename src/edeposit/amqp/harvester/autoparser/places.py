@@ -73,7 +73,11 @@ class Index:
 
     @cached_property
     def labelled(self) -> dict[Any, list[tuple[str, Any]]]:
-        """The labels of each value element as they are printed, with the element of the label."""
+        """The labels of each value element as they are printed, with the element of the label;
+        None where that is no sibling (the head of a column)."""
+        printed = {
+            fold(text): text for head in self.page.tree.iter("th") if (text := text_of(head))
+        }
         found: dict[Any, list[tuple[str, Any]]] = {}
         for key, cells in self.page.labels.items():
             for cell in cells:
@@ -82,6 +86,9 @@ class Index:
                     if fold(text) == key:
                         found.setdefault(cell, []).append((text.rstrip(": "), before))
                         break
+                else:
+                    label = printed.get(key, key).rstrip(": ")
+                    found.setdefault(cell, []).append((label, None))
         return found
 
 
