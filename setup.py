@@ -27,7 +27,9 @@ EXTRAS = {
         *ALEPH,  # for the filter that asks the catalogue
         "charset-normalizer>=3",
         "cssselect>=1.2",
-        "httpx>=0.25",
+        # connections.py gives it a network backend; tests/harvester/test_fetcher.py says when
+        # that changes.
+        "httpx>=0.25,<0.29",
         "lxml>=4.9",
         "nh3>=0.2.18",
         "protego>=0.3",
@@ -39,12 +41,14 @@ EXTRAS = {
     "testing": ["pytest>=7", "cryptography>=41"],
 }
 DEVELOPMENT = [
+    "beautifulsoup4",
     "clamd",
     "hypothesis",
     "lxml-stubs",
     "mypy",
     "pypdf",
     "pytest-timeout",
+    "requests",
     "ruff",
     "sphinx",
     "types-PyYAML",

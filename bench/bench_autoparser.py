@@ -1,4 +1,5 @@
-"""The autoparser on twelve page designs: right fields on 20 unseen pages each.
+"""The autoparser on fifteen page designs: right fields on 20 unseen pages each. The three with a
+star were written after the ranking of the rules was settled.
 
 * as they are, learned from the examples that the test uses,
 * the same rules on pages whose layout has changed a little (advertisements, classes, rows added),
@@ -13,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "harvester"))
 
-from designs import DESIGNS, examples_of, measure
+from designs import DESIGNS, UNTUNED, examples_of, measure
 
 from edeposit.amqp.harvester.autoparser import AutoparserError, learn
 from edeposit.amqp.harvester.page import Page
@@ -40,10 +41,14 @@ def table():
     print(f"{'design':30}  examples  fields  unseen   changed  other draws  worst  learn")
     print(rule)
     total = right = 0
-    for design in DESIGNS:
+    for design in DESIGNS + UNTUNED:
         examples = examples_of(design)
         started = time.perf_counter()
-        learned = learn(examples)
+        try:
+            learned = learn(examples)
+        except AutoparserError as error:
+            print(f"{design.name:30}  {error}")
+            continue
         spent = time.perf_counter() - started
         plain, changed = measure(design, learned), measure(design, learned, changed=True)
         mean, worst = draws(design)

@@ -13,14 +13,17 @@ import lxml
 import pytest
 import yaml
 
+from edeposit.amqp.harvester import definition, settings
 from edeposit.amqp.harvester.autoparser import Wanted, learn
 from edeposit.amqp.harvester.autoparser.configuration import read_configuration
 from edeposit.amqp.harvester.autoparser.emit_python import emit_python
 from edeposit.amqp.harvester.autoparser.emit_yaml import field_name
+from edeposit.amqp.harvester.engine import harvest
 from edeposit.amqp.harvester.page import Page
 from edeposit.amqp.harvester.rules import Rule
+from edeposit.amqp.harvester.selftest import check_sources
 
-from .designs import DESIGNS, examples_of
+from .designs import DESIGNS, UNTUNED, examples_of
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "bin" / "edeposit_autoparser.py"
@@ -90,7 +93,7 @@ def test_example_of_the_specification_as_a_module(tmp_path, only_lxml):
 
 
 def test_written_parsers_find_what_the_rules_find(tmp_path, only_lxml):
-    for number, design in enumerate(DESIGNS):
+    for number, design in enumerate(DESIGNS + UNTUNED):
         examples = examples_of(design)
         learned = learn(examples)
         saved = {}
@@ -318,6 +321,88 @@ def test_quiet_is_quiet_and_help_helps():
     assert os.access(PROGRAM, os.X_OK)
 
 
+LIST = """<h1>Novinky</h1><div class=kniha><a href="/kniha/kameny">Kniha kamenů</a></div>
+<div class=kniha><a href="/kniha/vcely">Rok včel</a></div>
+<div class=kniha><a href="/kniha/reky">Řeky: od pramene</a></div>"""
+
+
+@pytest.fixture
+def publisher():
+    """The address of a site with a list and the books of the walk-through."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            page = WALK / f"{Path(self.path).name}.html"
+            body = LIST.encode() if self.path == "/novinky" else b""
+            if page.is_file() and self.path.startswith("/kniha/"):
+                body = page.read_bytes()
+            self.send_response(200 if body else 404)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_what_was_learned_is_harvested(tmp_path, publisher):
+    sources = tmp_path / "sources"
+    done = autoparser("-c", WALK / "books.yaml", "-o", sources / "lipa_cz.yaml",
+                      "--save-examples", sources / "samples")  # fmt: skip
+    assert done.returncode == 0
+    settings.substitute_globals({
+        "HARVESTER_SOURCES_DIR": str(sources), "HARVESTER_ALLOW_PRIVATE": True,
+        "HARVESTER_DELAY": 0.0, "HARVESTER_CACHE": str(tmp_path / "pages.sqlite"),
+    })  # fmt: skip
+    try:
+        # As it was written: the examples are its samples.
+        checks = list(check_sources(["lipa_cz"], live=False))
+        assert len(checks) > 20
+        assert [check for check in checks if not check.ok] == []
+        # With the list, as the documentation says.
+        path = sources / "lipa_cz.yaml"
+        source = yaml.safe_load(path.read_text("utf-8"))
+        source.update(start=[f"{publisher}/novinky"], item="div.kniha", follow="a::attr(href)",
+                      constants={"publisher": "Lípa"})  # fmt: skip
+        path.write_text(yaml.safe_dump(source, allow_unicode=True), "utf-8")
+        (result,) = harvest(["lipa_cz"])
+    finally:
+        settings.reload()
+    assert result.errors == []
+    books = {book.title: book for book in result.publications}
+    assert set(books) == {"Kniha kamenů", "Rok včel", "Řeky: od pramene"}
+    new = books["Řeky: od pramene"]
+    assert (new.price, new.publisher, new.optionals.pages) == ("450 Kč", "Lípa", "88")
+    assert new.optionals.ISBN == "978-80-7601-099-4"
+    assert [author.name for author in books["Rok včel"].authors] == ["Petr Žák", "Eva Malá"]
+
+
+def test_authors_in_one_text_are_split(tmp_path):
+    page = "<dl><dt>Autor</dt><dd>{}</dd></dl><h1>{}</h1>"
+    documents = []
+    for number, names in enumerate(["A. B., C. D.", "E. F."]):
+        (tmp_path / f"{number}.html").write_text(page.format(names, f"T{number}"))
+        documents.append({"html": f"{number}.html", "author": names, "title": f"T{number}"})
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump_all(documents))
+    out = tmp_path / "s.yaml"
+    assert autoparser("-c", tmp_path / "c.yaml", "-q", "-o", out,
+                      "--save-examples", tmp_path / "samples").returncode == 0  # fmt: skip
+    source = definition.load(out)
+    assert source.fields["authors"].split_names == ","
+    assert source.samples[0].expect["authors"] == ["A. B.", "C. D."]
+    assert source.start == ["http://fill.in.invalid/"]
+
+
 def test_the_walk_through_of_the_documentation(tmp_path, only_lxml):
     folder = tmp_path / "walk"
     shutil.copytree(WALK, folder)
@@ -326,6 +411,8 @@ def test_the_walk_through_of_the_documentation(tmp_path, only_lxml):
     source = yaml.safe_load((folder / "lipa_cz.yaml").read_text("utf-8"))
     assert source["name"] == "lipa_cz"
     assert all(field_name(name) == name for name in source["fields"])
+    assert definition.load(folder / "lipa_cz.yaml").name == "lipa_cz"
+    assert definition.load(folder / "by_hand.yaml").follow is not None
     wanted = {
         "title": ["Řeky: od pramene"], "authors": ["Jan Říha"], "price": ["450 Kč"],
         "ISBN": ["978-80-7601-099-4"], "pages": ["88"], "binding": ["brožovaná"],

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edeposit.amqp.harvester.oversized import MOST_CHILDREN, MOST_ELEMENTS
 from edeposit.amqp.harvester.page import Page
 from edeposit.amqp.harvester.rules import Rule
 from edeposit.amqp.harvester.text import text_of
@@ -67,10 +68,38 @@ def test_megabytes_of_odd_bytes_take_no_time():
 @pytest.mark.timeout(30)
 def test_an_endless_list_is_cut_before_rules_count_it():
     page = Page("<ul>" + "<li>x</li>" * 300_000 + "</ul><p>y</p>")
-    assert len(page.tree.find(".//ul")) == 5000
+    assert len(page.tree.find(".//ul")) == MOST_CHILDREN
     for rule in ("li:nth-of-type(3)", "li ~ li:nth-last-of-type(2)", "li + li:last-child",
                  "li:first-of-type", "ul:only-child ~ li", "li:nth-child(2) + li"):  # fmt: skip
         assert len(Rule.parse(rule).find(page)) <= 1
+
+
+@pytest.mark.timeout(60)
+def test_a_page_of_endless_lists_is_cut_too():
+    page = Page(("<ul>" + "<li>x</li>" * 2000 + "</ul>") * 100 + "<p>y</p>")
+    assert sum(1 for _ in page.tree.iter()) == MOST_ELEMENTS
+    assert page.tree.find("body/ul/li").text == "x"
+    assert len(Rule.parse("li + li").find(page)) > 40_000
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("attribute", ["a{}=1", "a{}", "a{}='<>'", 'a{} = ">"', "/a{}"])
+def test_a_tag_of_endless_attributes_is_cut(attribute):
+    tag = " ".join(attribute.format(number) for number in range(200_000))
+    page = Page(f"<h1 id=x>T</h1><p {tag}>a &lt; b</p><h2 class='y'>U</h2>")
+    assert Rule.parse("#x").find(page) == ["T"]
+    assert Rule.parse("p").find(page) == ["a < b"]
+    assert Rule.parse("h2.y").find(page) == ["U"]
+
+
+def test_big_pages_are_left_as_they_are():
+    text = "".join(
+        f"<p title='a=1 > \"{n}\"' class=x data-n={n}>a < b {n}</p>" for n in range(2900)
+    )
+    page = Page(text)
+    assert len(text) > 100_000
+    assert Rule.parse("p.x").find(page) == [f"a < b {number}" for number in range(2900)]
+    assert Rule.parse("p::attr(title)").find(page)[-1] == 'a=1 > "2899"'
 
 
 @given(st.binary(max_size=300), st.sampled_from([None, "utf-8", "windows-1250", "utf-7", "x"]))
@@ -162,3 +191,8 @@ def test_meta_by_property_and_name():
     page = Page("<meta property='og:title' content='T'><meta name='Author' content='A'>"
                 "<meta name='author' content='B'><meta charset=utf-8>")  # fmt: skip
     assert page.meta == {"og:title": ["T"], "author": ["A", "B"]}
+
+
+def test_what_stands_behind_the_end_is_read():
+    page = Page("<html><body><p>a</p></body></html><p>b</p></HTML ><p>c</p>")
+    assert [p.text for p in page.tree.iter("p")] == ["a", "b", "c"]

@@ -26,6 +26,8 @@ class Cut:
         Args:
             text: with line ends.
         """
+        # A block begins with the end of the line before it.
+        text = text.lstrip()
         if self._after is not None:
             found = self._after.search(text)
             if found is None:
@@ -37,12 +39,16 @@ class Cut:
             # Here a line feed of the source counts: some pages print prices that way.
             lines = text.replace(LINE_END, "\n").split("\n")
             text = next((line for line in reversed(lines) if line.strip()), "")
-        text = collapse(text)
         if self._split is not None:
             at, index = self._split
-            parts = text.split(at)
-            text = parts[index].strip() if -len(parts) <= index < len(parts) else ""
-        return text
+            parts = lines_of(text) if at == "\n" else collapse(text).split(at)
+            text = parts[index] if -len(parts) <= index < len(parts) else ""
+        return collapse(text)
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines that hold something, collapsed."""
+    return [line for part in text.split(LINE_END) if (line := collapse(part))]
 
 
 def anchor_pattern(anchor: str) -> re.Pattern[str]:

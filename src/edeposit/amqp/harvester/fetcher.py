@@ -9,6 +9,7 @@ import json
 import logging
 import random
 import threading
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from time import time
@@ -18,6 +19,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from edeposit.amqp.harvester import addresses, settings
+from edeposit.amqp.harvester.connections import GuardedTransport
 from edeposit.amqp.harvester.download import ACCEPT_ENCODING, Response, download
 from edeposit.amqp.harvester.exceptions import FetchError
 from edeposit.amqp.harvester.pagecache import CachedPage, PageCache
@@ -29,6 +31,8 @@ logger = logging.getLogger(__name__)
 _MAX_REDIRECTS = 5
 # A longer wish of a server is not waited for: the page is an error, the next harvest tries again.
 _LONGEST_PAUSE = 60.0
+# A host that accepts connections and says nothing would cost each page its whole time.
+_MOST_FAILURES = 8
 _PASSING = {429, 500, 502, 503, 504}
 
 
@@ -70,21 +74,18 @@ class Fetcher:
         self._delay = max(delay, settings.HARVESTER_DELAY)
         self._cache = cache or PageCache(None, 0)
         self._stop = stop
-        self._players: dict[str, str] = json.loads(settings.HARVESTER_BASE_URLS or "{}")
-        self._checked: set[str] = set()
-        connections = settings.HARVESTER_CONNECTIONS
+        self._failures: Counter[str] = Counter()  # in a row, by host
         self._client = httpx.Client(
             timeout=httpx.Timeout(
                 settings.HARVESTER_TIMEOUT, connect=settings.HARVESTER_CONNECT_TIMEOUT
             ),
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             headers={
                 "User-Agent": settings.HARVESTER_USER_AGENT,
                 "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.1",
                 "Accept-Encoding": ACCEPT_ENCODING,
             },
             cookies=dict(cookies or {}),
-            proxy=settings.HARVESTER_PROXY or None,
+            transport=_transport(),
             # An environment's proxy or netrc would go round what is checked here.
             trust_env=False,
         )
@@ -127,14 +128,9 @@ class Fetcher:
         host = addresses.host_of(url)
         if host not in self._hosts:
             raise FetchError(f"{host} is no host of this source", url)
-        if host not in self._checked:
-            if not (self._players.get(host) or self._may_be_private()):
-                addresses.check_public(host, url)
-            self._checked.add(host)
+        if self._failures[host] >= _MOST_FAILURES:
+            raise FetchError(f"not asked: {host} has failed {_MOST_FAILURES} times in a row", url)
         return host
-
-    def _may_be_private(self) -> bool:
-        return settings.HARVESTER_ALLOW_PRIVATE or bool(settings.HARVESTER_PROXY)
 
     def _fetch_robots(self, url: str) -> tuple[int, bytes]:
         host = addresses.host_of(url)
@@ -154,7 +150,7 @@ class Fetcher:
                 raise FetchError("the harvest is being ended", url)
             pause = random.uniform(0.5, 1.0) * 2**attempt
             try:
-                response = download(self._client, self._request(url, host, kept))
+                response = download(self._client, self._request(url, kept))
             except FetchError as error:
                 raise FetchError(str(error), url) from error
             except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -162,10 +158,8 @@ class Fetcher:
                 if not isinstance(error, httpx.TransportError):
                     raise FetchError(problem, url) from error
             else:
-                if response.peer and not (self._players.get(host) or self._may_be_private()):
-                    # What the name meant when it was looked up may not be what it means now.
-                    addresses.check_address(response.peer, url)
                 if response.status not in _PASSING:
+                    self._failures[host] = 0
                     return response
                 problem = f"the server answered with status {response.status}"
                 pause = max(pause, _retry_after(response))
@@ -174,21 +168,16 @@ class Fetcher:
             logger.info("%s: %s; again in %.1f s", url, problem, pause)
             if (self._stop or threading.Event()).wait(pause):
                 break
+        self._failures[host] += 1
         raise FetchError(problem, url)
 
-    def _request(self, url: str, host: str, kept: CachedPage | None) -> httpx.Request:
+    def _request(self, url: str, kept: CachedPage | None) -> httpx.Request:
         headers = {}
         if kept is not None and kept.etag:
             headers["If-None-Match"] = kept.etag
         if kept is not None and kept.modified:
             headers["If-Modified-Since"] = kept.modified
-        player = self._players.get(host)
-        if player is None:
-            return self._client.build_request("GET", url, headers=headers)
-        parts = urlsplit(url)
-        query = f"?{parts.query}" if parts.query else ""
-        headers["Host"] = host
-        return self._client.build_request("GET", f"{player}{parts.path}{query}", headers=headers)
+        return self._client.build_request("GET", url, headers=headers)
 
     def _page(self, url: str, response: Response) -> Fetched:
         kind = response.headers.get("content-type", "")
@@ -203,6 +192,17 @@ class Fetcher:
                 CachedPage(headers.get("etag", ""), headers.get("last-modified", ""), page.charset,
                            page.content),
             )  # fmt: skip
+
+
+def _transport() -> httpx.BaseTransport:
+    if settings.HARVESTER_PROXY:
+        # Which addresses it may reach is the proxy's to say.
+        return httpx.HTTPTransport(proxy=settings.HARVESTER_PROXY, trust_env=False)
+    return GuardedTransport(
+        settings.HARVESTER_CONNECTIONS,
+        json.loads(settings.HARVESTER_BASE_URLS or "{}"),
+        settings.HARVESTER_ALLOW_PRIVATE,
+    )
 
 
 def _retry_after(response: Response) -> float:

@@ -6,12 +6,16 @@ one (``<span>ISBN</span><span>…</span>``, a heading before a paragraph).
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from edeposit.amqp.harvester.text import BREAKING, collapse, raw_text
 
 # Longer texts are no labels; this keeps descriptions out.
 LONGEST = 60
+# Terms that share a definition, definitions of a term, rows below a head: hostile pages have
+# thousands of each, and every pair would be kept.
+MOST = 100
 
 _CELLS = ("td", "th")
 _PLAIN = frozenset({
@@ -61,14 +65,14 @@ def _next_cells(cell: Any) -> Iterator[Any]:
     if section is None or row.tag != "tr":
         return
     rows = row.itersiblings("tr") if section.tag != "thead" else section.getparent().iter("tr")
-    for below in rows:
+    for below in islice(rows, MOST):
         if below is not row and len(below) > place and below[place].tag == "td":
             yield below[place]
 
 
 def _definitions(term: Any) -> Iterator[Any]:
     defined = False
-    for sibling in term.itersiblings():
+    for sibling in islice(term.itersiblings(), MOST):
         if sibling.tag == "dd":
             defined = True
             yield sibling

@@ -5,10 +5,9 @@ followed, and the tree's depth is bounded by libxml2 (``huge_tree`` off). What o
 (structured data, labels) is read when first asked for, and then kept.
 """
 
-import logging
 import re
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import lxml.html
@@ -16,19 +15,13 @@ from lxml import etree
 
 from edeposit.amqp.harvester.charset import decode
 from edeposit.amqp.harvester.labels import label_cells
+from edeposit.amqp.harvester.oversized import cut_tags, cut_tree
 from edeposit.amqp.harvester.structured import StructuredData, meta_values
 
-logger = logging.getLogger(__name__)
-
+# libxml2 drops what stands behind these, browsers do not; at the real end they are not needed.
+_END = re.compile(r"</(?:body|html)\s*>", re.I)
 # An XML page (a feed, an API's answer) must keep its case and its empty elements.
 _XML = re.compile(r"\s*<\?xml\b(?!.{0,500}<!doctype\s+html)(?!.{0,500}<html\b)", re.I | re.S)
-
-# Expressions that count siblings take the square of their number. No list of books is that long;
-# what is behind is left out.
-MOST_CHILDREN = 5000
-_ONE_TOO_MANY = etree.XPath(f"//*[{MOST_CHILDREN + 1}]")
-# A shorter page cannot have so many.
-_SHORT = 3 * MOST_CHILDREN
 
 
 class Page:
@@ -50,8 +43,7 @@ class Page:
         self.url = url
         self.is_xml = bool(_XML.match(text))
         self.tree = _parse_xml(text) if self.is_xml else _parse_html(text)
-        if len(text) > _SHORT:
-            _leave_out(self.tree)
+        cut_tree(self.tree, len(text))
 
     @cached_property
     def base_url(self) -> str:
@@ -92,7 +84,7 @@ class Page:
 
 def _parse_html(text: str) -> Any:
     # Bytes, because lxml refuses text that declares an encoding; NUL would become part of names.
-    content = text.replace("\0", "").encode("utf-8", "replace")
+    content = _END.sub("", cut_tags(text.replace("\0", ""))).encode("utf-8", "replace")
     parser = lxml.html.HTMLParser(
         encoding="utf-8", huge_tree=False, no_network=True, remove_comments=True, remove_pis=True
     )
@@ -121,15 +113,6 @@ def _parse_xml(text: str) -> Any:
     except etree.XMLSyntaxError:
         root = None
     return _parse_html(text) if root is None else root
-
-
-def _leave_out(tree: Any) -> None:
-    for child in cast("list[Any]", _ONE_TOO_MANY(tree)):
-        parent = child.getparent()
-        # The root and what is already gone have none.
-        if parent is not None:
-            logger.warning("An element with more than %d children is cut.", MOST_CHILDREN)
-            del parent[MOST_CHILDREN:]
 
 
 def _join(base: str, link: str) -> str | None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from edeposit.amqp.harvester.autoparser.selectors import COSTS
+from edeposit.amqp.harvester.cutting import lines_of
 from edeposit.amqp.harvester.text import LINE_END, collapse
 
 _SEPARATORS = ("/", "|", ",", ";", "•", "·", "–", " - ", ":", "(")
@@ -56,6 +57,10 @@ def anchors_for(raw: str, start: int, end: int) -> Iterator[Anchors]:
     for before, before_cost in befores:
         if before and before != "\n":
             head = collapse(raw[:end])
+            above = lines_of(raw[:end])
+            if len(above) > 1 and above[-1] == value:
+                line = {"before": before, "split": {"at": "\n", "index": -1}}
+                yield Anchors(line, before, COSTS["text"] + before_cost + 6)
             for at in (" ", *_SEPARATORS):
                 if at in head and head.split(at)[-1].strip() == value:
                     cut = {"before": before, "split": {"at": at, "index": -1}}
@@ -63,6 +68,12 @@ def anchors_for(raw: str, start: int, end: int) -> Iterator[Anchors]:
     if LINE_END not in raw.strip():
         # Across lines the number of a part says nothing.
         yield from _splits(text, value)
+    elif value in (lines := lines_of(raw)):
+        index = lines.index(value)
+        for number in (index, index - len(lines)):
+            # Dearer than any path: an empty line is none, and moves those after it.
+            cost = COSTS["position"] + 30 + 2 * abs(number)
+            yield Anchors({"split": {"at": "\n", "index": number}}, "", cost)
     lines = [collapse(line) for line in raw.replace("\n", LINE_END).split(LINE_END)]
     lines = [line for line in lines if line]
     if len(lines) > 1 and lines[-1] == value:

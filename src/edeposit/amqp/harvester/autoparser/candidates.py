@@ -132,9 +132,10 @@ def _cut(selector: Selector, anchor: Anchors) -> Candidate:
     # A word before the value decides alone, whichever of the plain elements it stands in.
     way = COSTS["class"] + 4 if labelled and selector.kind == "tag" else selector.cost
     cost = max(way, anchor.cost) + min(way, anchor.cost) // 4
-    if selector.kind in ("label", "itemprop") or (
-        selector.kind == "id" and "last_line" not in extra
-    ):
+    if "last_line" in extra or extra == {"before": "\n"}:
+        # The first or last line of something is what happens to stand there.
+        kind, cost = "position", max(cost, COSTS["position"])
+    elif selector.kind in ("label", "itemprop", "id"):
         kind = selector.kind
     elif ("after" in extra or anchor.contains) and selector.kind != "position":
         kind = "text"

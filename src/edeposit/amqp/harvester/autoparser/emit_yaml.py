@@ -7,15 +7,17 @@ import yaml
 
 from edeposit.amqp.harvester.autoparser.examples import Example
 from edeposit.amqp.harvester.autoparser.learning import Learned
+from edeposit.amqp.harvester.definition import FIELDS
 
-FIELDS = ("title", "price", "publisher", "authors", "sub_title", "format", "pub_date", "pub_place",
-          "ISBN", "description", "pages", "EAN", "language", "edition", "URL", "binding",
-          "is_ebook")  # fmt: skip
 _NAMES = {name.lower(): name for name in FIELDS} | {"author": "authors"}
 _COMMENT = """\
 # Written by edeposit_autoparser.py. The fields are those of a book's own page. Fill in where the
 # books are listed: start (list pages), item (one book on them), follow (the link to its page).
 """
+
+
+# A source needs a start; a name that resolves nowhere (RFC 2606) cannot be asked by mistake.
+_NO_START = "http://fill.in.invalid/"
 
 
 def field_name(variable: str) -> str | None:
@@ -35,7 +37,8 @@ def emit_yaml(
         learned: the rules.
         examples: their URLs become the start pages until the user knows better.
         name: of the source.
-        saved: file names of the examples by link, where they were saved as samples.
+        saved: paths of the examples' pages by link, relative to the source file, where they were
+            saved; they become the samples of the self-test.
     """
     links = [example.page.url for example in examples if example.page.url]
     fields = {field_name(item.name) or item.name: _field(item, examples) for item in learned}
@@ -43,16 +46,41 @@ def emit_yaml(
     source: dict[str, Any] = {
         "name": name,
         "enabled": False,
-        "start": links,
+        "start": links or [_NO_START],
         "item": "html",
         "required": required or ["title"],
         "fields": fields,
     }
+    if saved:
+        source["samples"] = [
+            {"file": saved[example.link], "url": example.page.url,
+             "expect": _expected(learned, example, fields)}
+            for example in examples if example.wanted
+        ]  # fmt: skip
     unknown = [item.name for item in learned if field_name(item.name) is None]
     comment = _COMMENT
     if unknown:
         comment += f"# No fields of a publication, take them out: {', '.join(unknown)}.\n"
     return comment + yaml.safe_dump(source, allow_unicode=True, sort_keys=False, width=96)
+
+
+def _expected(
+    learned: Sequence[Learned], example: Example, fields: dict[str, Any]
+) -> dict[str, Any]:
+    """The values of an example, as the self-test of the harvester compares them."""
+    expected: dict[str, Any] = {}
+    for item in learned:
+        name, wanted = field_name(item.name), example.wanted.get(item.name)
+        if name is None or wanted is None or not wanted.values or wanted.html:
+            continue
+        if name == "authors":
+            field = fields[name]
+            at = field.get("split_names") if isinstance(field, dict) else None
+            names = [part for text in wanted.texts for part in (text.split(at) if at else [text])]
+            expected[name] = [part.strip() for part in names]
+        else:
+            expected[name] = wanted.texts[0]
+    return expected
 
 
 def _field(item: Learned, examples: Sequence[Example]) -> dict[str, Any] | str:

@@ -22,7 +22,7 @@ from edeposit.amqp.harvester.structured import StructuredData, is_bookish, types
 from edeposit.amqp.harvester.text import collapse, raw_text, text_of
 
 # How many places of a kind are followed; a "1" is everywhere.
-MOST = 12
+MOST = 25
 # In characters. Longer elements hold the page, not a value.
 LONGEST = 50_000
 # The similarity, in per cent, from which a text is shown as "did you mean".
@@ -73,7 +73,11 @@ class Index:
 
     @cached_property
     def labelled(self) -> dict[Any, list[tuple[str, Any]]]:
-        """The labels of each value element as they are printed, with the element of the label."""
+        """The labels of each value element as they are printed, with the element of the label;
+        None where that is no sibling (the head of a column)."""
+        printed = {
+            fold(text): text for head in self.page.tree.iter("th") if (text := text_of(head))
+        }
         found: dict[Any, list[tuple[str, Any]]] = {}
         for key, cells in self.page.labels.items():
             for cell in cells:
@@ -82,6 +86,9 @@ class Index:
                     if fold(text) == key:
                         found.setdefault(cell, []).append((text.rstrip(": "), before))
                         break
+                else:
+                    label = printed.get(key, key).rstrip(": ")
+                    found.setdefault(cell, []).append((label, None))
         return found
 
 

@@ -126,7 +126,10 @@ def _emitted(
     if arguments.emit == "python":
         return emit_python(learned, examples, saved)
     name = arguments.name or Path(arguments.output or arguments.config).stem
-    return emit_yaml(learned, examples, name, saved)
+    beside = Path(arguments.output).parent if arguments.output else Path()
+    paths = {link: os.path.relpath(Path(arguments.save_examples) / file, beside)
+             for link, file in saved.items()}  # fmt: skip
+    return emit_yaml(learned, examples, name, paths)
 
 
 def _pins(texts: list[str]) -> dict[str, int]:

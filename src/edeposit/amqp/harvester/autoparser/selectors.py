@@ -235,6 +235,8 @@ def _labels(element: Any, index: Index) -> Iterator[Selector]:
             if distance == 0:
                 yield Selector({"label": label}, "label", COSTS["label"] + loose)
                 continue
+            if anchor is None:
+                continue
             text, quote = text_of(anchor), "'"
             if "'" in text:
                 quote = '"'
