@@ -19,6 +19,7 @@ from edeposit.amqp.client import AMQPClient
 from edeposit.amqp.errors import RemoteError
 from edeposit.amqp.harvester import settings as harvester_settings
 from edeposit.amqp.harvester.datastructures import HarvestRequest, Publications, SourceHarvested
+from edeposit.amqp.harvester.identity import identity_of
 from edeposit.amqp.serializers import deserialize
 from edeposit.amqp.service import class_table
 from edeposit.amqp.testing import SiteServer, wait_for
@@ -41,10 +42,16 @@ class Site:
         self.connection = pika.BlockingConnection(parameters)
         self.channel = self.connection.channel()
 
-    @property
-    def expected(self):
-        """All books of all shops, as messages, in an order of their own."""
-        return books_of(shop for shop in self.shops.values())
+    def has_sent(self, books, *sources):
+        """Is this each book of the shops once? The same book may come from any of its shops."""
+        shops = [self.shops[name] for name in sources or self.shops]
+        possible = {}
+        for book in (book.to_namedtuple() for shop in shops for book in shop.expected):
+            possible.setdefault(identity_of(book), []).append(book)
+        assert sorted(map(identity_of, books)) == sorted(possible)
+        for book in books:
+            assert book in possible[identity_of(book)]
+        return True
 
     def count(self):
         return self.channel.queue_declare("plone", passive=True).method.message_count
@@ -55,7 +62,7 @@ class Site:
         while True:
             method, properties, body = self.channel.basic_get("plone", auto_ack=True)
             if method is None:
-                return sorted(books, key=str), errors, uuids
+                return books, errors, uuids
             assert properties.delivery_mode == 2
             uuids.append(properties.headers["UUID"])
             if "exception" in properties.headers:
@@ -73,10 +80,6 @@ class Site:
         with contextlib.closing(sqlite3.connect(self.directory / "harvester.sqlite")) as database:
             assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
             return database.execute("SELECT count(*) FROM seen").fetchone()[0]
-
-
-def books_of(shops):
-    return sorted((book.to_namedtuple() for shop in shops for book in shop.expected), key=str)
 
 
 @pytest.fixture
@@ -119,13 +122,11 @@ def site(monkeypatch, rabbit, vhost, tmp_path):
 def test_a_harvest_arrives_in_the_queue_and_a_second_one_sends_nothing(site):
     code, out, error = program(PROGRAM, "--harvest")
     assert (code, error) == (0, "")
-    assert "grada_cz: 8 found, 8 sent in 2 messages, 0 known" in out
+    assert out.count(": 8 found, ") == 4
     books, errors, uuids = site.take()
-    assert books == site.expected
+    assert site.has_sent(books)
     assert errors == []
-    assert len(uuids) == len(set(uuids)) == sum(
-        -(-len(shop.expected) // 5) for shop in site.shops.values()
-    )  # fmt: skip
+    assert len(books) / 5 <= len(uuids) == len(set(uuids))
     assert site.seen() == len(books)
 
     code, out, error = program(PROGRAM, "-r")
@@ -137,7 +138,7 @@ def test_only_the_sources_asked_for(site):
     code, out, _ = program(PROGRAM, "-r", "--source", "grada_cz", "--source", "ben_cz", "--json")
     assert code == 0
     assert {json.loads(line)["source"] for line in out.splitlines()} == {"grada_cz", "ben_cz"}
-    assert site.take()[0] == books_of([site.shops["grada_cz"], site.shops["ben_cz"]])
+    assert site.has_sent(site.take()[0], "grada_cz", "ben_cz")
     code, out, error = program(PROGRAM, "-r", "--source", "grada")
     assert (code, out, site.count()) == (1, "", 0)
     assert "there is no source 'grada' (there are: ben_cz," in error
@@ -147,12 +148,13 @@ def test_a_dry_run_prints_sends_nothing_and_marks_nothing(site):
     code, out, error = program(PROGRAM, "-r", "--dry-run", "--json")
     assert (code, error) == (0, "")
     printed = [deserialize(line, class_table("harvester")) for line in out.splitlines()]
-    assert sorted(printed, key=str) == site.expected
-    assert program(TEST_PROGRAM, "-r")[1].count("title: ") == len(printed)
+    assert site.has_sent(printed)
+    found = sum(len(shop.expected) for shop in site.shops.values())
+    assert program(TEST_PROGRAM, "-r")[1].count("title: ") == found > len(printed)
     assert site.count() == site.seen() == 0
     assert program(PROGRAM, "-r")[0] == 0
-    assert site.take()[0] == site.expected
-    assert program(TEST_PROGRAM, "-r")[1].count("title: ") == len(printed)
+    assert site.has_sent(site.take()[0])
+    assert program(TEST_PROGRAM, "-r")[1].count("title: ") == found
     assert program(TEST_PROGRAM, "-r", "-d")[1] == ""
 
 
@@ -164,14 +166,10 @@ def test_a_broken_source_and_broken_books_cost_nobody_else(site):
     code, out, error = program(PROGRAM, "-r")
     assert code == 1
     assert "grada_cz: 0 found" in out
-    assert "grada_cz: HTTP status 500" in error
+    assert error.count("grada_cz: the server answered with status 500") == 1
     books, errors, _ = site.take()
-    missing = {book.to_namedtuple() for book in ()}
-    assert not missing
-    expected = [shop for name, shop in site.shops.items() if name != "grada_cz"]
-    lost = ben.expected.pop(3)
-    assert books == books_of(expected)
-    assert lost.title not in {book.title for book in books}
+    ben.expected.pop(3)
+    assert site.has_sent(books, "ben_cz", "cpress_cz", "zonerpress_cz")
     assert {headers["exception_name"] for headers in errors} == {"SourceFailedError"}
     texts = sorted(headers["exception"] for headers in errors)
     assert texts[0].startswith("source ben_cz: 1 errors\n")
@@ -187,7 +185,7 @@ def test_without_a_queue_nothing_is_marked(site):
     assert site.seen() == 0
     site.channel.queue_bind("plone", "harvester", "result")
     assert program(PROGRAM, "-r")[0] == 0
-    assert site.take()[0] == site.expected
+    assert site.has_sent(site.take()[0])
 
 
 def test_without_a_broker_no_page_is_asked_for(site, monkeypatch):
@@ -222,7 +220,7 @@ def test_a_broker_that_goes_away_after_the_harvest_gets_everything_next_time(
     site.server.hosts[shop.host][page] = content
     monkeypatch.setenv("RABBITMQ_PORT", str(site.connection._impl.params.port))
     assert program(PROGRAM, "-r")[0] == 0
-    assert site.take()[0] == site.expected
+    assert site.has_sent(site.take()[0])
 
 
 def test_killed_at_any_moment_no_book_is_lost(site, monkeypatch):
@@ -237,12 +235,13 @@ def test_killed_at_any_moment_no_book_is_lost(site, monkeypatch):
         process.send_signal(signal.SIGKILL)
         process.wait()
         books, errors, _ = site.take()
-        arrived += books
+        arrived += {identity_of(book) for book in books}
         assert errors == []
-        assert site.seen() <= len({book.optionals.ISBN or book.title for book in arrived})
+        assert site.seen() <= len(set(arrived))
     assert program(PROGRAM, "-r")[0] == 0
-    arrived += site.take()[0]
-    assert sorted({str(book) for book in arrived}) == [str(book) for book in site.expected]
+    arrived += map(identity_of, site.take()[0])
+    wanted = {identity_of(book) for shop in site.shops.values() for book in shop.expected}
+    assert set(arrived) == wanted
     assert program(PROGRAM, "-r")[0] == 0
     assert site.count() == 0
 
@@ -291,14 +290,15 @@ def test_usage(site, arguments, code):
 # --- the daemon -----------------------------------------------------------------------------
 
 
-def arrived(site, number):
-    wait_for(lambda: site.count() >= number, 30, "messages")
-    return site.take()
+def start(name, *arguments):
+    code, _, error = program(name, "start", *arguments)
+    assert (code, error) == (0, "")
 
 
 def test_the_daemon_harvests_at_its_interval_and_remembers_the_last_time(site):
-    assert program(PROGRAM, "start", "--interval", "1") == (0, "", "")
-    assert arrived(site, 8)[0] == site.expected
+    start(PROGRAM, "--interval", "1")
+    wait_for(lambda: (site.directory / "harvester-last.json").exists(), 30, "the harvest")
+    assert site.has_sent(site.take()[0])
     shop = site.shops["grada_cz"]
     asked = len(site.server.paths(shop.host))
     wait_for(lambda: len(site.server.paths(shop.host)) > asked, 30, "another harvest")
@@ -310,7 +310,7 @@ def test_the_daemon_harvests_at_its_interval_and_remembers_the_last_time(site):
 
     # Not due yet: a restart makes no harvest of its own.
     asked = len(site.server.requests)
-    assert program(PROGRAM, "start", "--interval", "3600") == (0, "", "")
+    start(PROGRAM, "--interval", "3600")
     log = site.directory / "harvester.log"
     wait_for(lambda: "next harvest in" in log.read_text("utf-8"), 20, "the daemon to wait")
     assert program(PROGRAM, "stop")[0] == 0
@@ -318,7 +318,7 @@ def test_the_daemon_harvests_at_its_interval_and_remembers_the_last_time(site):
 
     # Missed while it was down: made at the start.
     (site.directory / "harvester-last.json").write_text('{"started": 0}', "utf-8")
-    assert program(PROGRAM, "start", "--interval", "3600") == (0, "", "")
+    start(PROGRAM, "--interval", "3600")
     wait_for(lambda: len(site.server.requests) > asked, 20, "the missed harvest")
 
 
@@ -332,7 +332,7 @@ def test_the_daemon_can_be_stopped_in_the_middle_of_a_harvest(site):
         go_on.wait(120)
 
     site.server.hosts[shop.host][page] = hang
-    assert program(PROGRAM, "start", "--interval", "3600") == (0, "", "")
+    start(PROGRAM, "--interval", "3600")
     assert reached.wait(30)
     started = time.monotonic()
     code, _, _ = program(PROGRAM, "stop")
@@ -342,9 +342,9 @@ def test_the_daemon_can_be_stopped_in_the_middle_of_a_harvest(site):
     books = site.take()[0]
     site.server.hosts[shop.host][page] = content
     # It was not complete, so it is made again, and what was sent is not sent twice.
-    assert program(PROGRAM, "start", "--interval", "3600") == (0, "", "")
+    start(PROGRAM, "--interval", "3600")
     wait_for(lambda: (site.directory / "harvester-last.json").exists(), 30, "the harvest")
-    assert sorted(books + site.take()[0], key=str) == site.expected
+    assert site.has_sent(books + site.take()[0])
 
 
 def test_the_daemon_waits_for_a_lost_broker(site, proxy, monkeypatch):
@@ -360,10 +360,10 @@ def test_the_daemon_waits_for_a_lost_broker(site, proxy, monkeypatch):
         handler.wfile.write(content)
 
     site.server.hosts[shop.host][page] = cut
-    assert program(PROGRAM, "start", "--interval", "3600") == (0, "", "")
+    start(PROGRAM, "--interval", "3600")
     wait_for(lambda: (site.directory / "harvester-last.json").exists(), 30, "the harvest")
-    books = site.take()[0]
-    assert sorted({str(book) for book in books}) == [str(book) for book in site.expected]
+    books = {identity_of(book): book for book in site.take()[0]}
+    assert site.has_sent(books.values())
 
 
 def test_a_daemon_that_cannot_start_says_why(site, monkeypatch):
@@ -378,7 +378,7 @@ def test_a_daemon_that_cannot_start_says_why(site, monkeypatch):
 
 
 def test_a_harvest_can_be_ordered(site):
-    assert program(ON_REQUEST, "start") == (0, "", "")
+    start(ON_REQUEST)
     progress = []
     with AMQPClient("harvester") as client:
         for _ in range(2):  # nothing is marked, as the answer might have been lost
@@ -386,10 +386,10 @@ def test_a_harvest_can_be_ordered(site):
                 HarvestRequest(["grada_cz"]), timeout=60, on_progress=progress.append
             )
             assert isinstance(answer, Publications)
-            assert sorted(answer.publications, key=str) == books_of([site.shops["grada_cz"]])
+            assert site.has_sent(answer.publications, "grada_cz")
         assert progress == [SourceHarvested("grada_cz", 8, 8, [])] * 2
         everything = client.call(HarvestRequest(), timeout=60)
-        assert sorted(everything.publications, key=str) == site.expected
+        assert site.has_sent(everything.publications)
         with pytest.raises(RemoteError, match="there is no source 'x'") as caught:
             client.call(HarvestRequest(["x"]), timeout=60)
         assert caught.value.name == "HarvestFailedError"

@@ -6,6 +6,7 @@ What must stay true: nothing is marked as sent without the broker's confirm, not
 
 import argparse
 import contextlib
+import logging
 import sys
 import threading
 import uuid
@@ -123,6 +124,8 @@ def _check_names(names: Iterable[str] | None) -> None:
 def _guarded(
     parser: argparse.ArgumentParser, args: argparse.Namespace, run: Callable[[], int]
 ) -> int:
+    # What the library warns of is in the reports; they come when no progress bar is in the way.
+    logging.basicConfig(level=logging.ERROR, format="%(message)s")
     try:
         service.load(SERVICE)
         from edeposit.amqp.harvester.exceptions import HarvesterError
