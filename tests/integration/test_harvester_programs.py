@@ -144,17 +144,21 @@ def test_only_the_sources_asked_for(site):
     assert "there is no source 'grada' (there are: ben_cz," in error
 
 
+def titles(output):
+    return sum(line.startswith("title: ") for line in output.splitlines())
+
+
 def test_a_dry_run_prints_sends_nothing_and_marks_nothing(site):
     code, out, error = program(PROGRAM, "-r", "--dry-run", "--json")
     assert (code, error) == (0, "")
     printed = [deserialize(line, class_table("harvester")) for line in out.splitlines()]
     assert site.has_sent(printed)
     found = sum(len(shop.expected) for shop in site.shops.values())
-    assert program(TEST_PROGRAM, "-r")[1].count("title: ") == found > len(printed)
+    assert titles(program(TEST_PROGRAM, "-r")[1]) == found > len(printed)
     assert site.count() == site.seen() == 0
     assert program(PROGRAM, "-r")[0] == 0
     assert site.has_sent(site.take()[0])
-    assert program(TEST_PROGRAM, "-r")[1].count("title: ") == found
+    assert titles(program(TEST_PROGRAM, "-r")[1]) == found
     assert program(TEST_PROGRAM, "-r", "-d")[1] == ""
 
 
