@@ -139,6 +139,20 @@ class Configuration:
         for problem in problems:
             logger.warning("%s", problem)
 
+    def names(self) -> list[str]:
+        """Names of all settings."""
+        return list(self._table)
+
+    def module_getattr(self, module: str) -> Callable[[str], Any]:
+        """A module's ``__getattr__`` (PEP 562), by which its settings are its attributes."""
+
+        def get(name: str) -> Any:
+            if name in self._table:
+                return self.get(name)
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+
+        return get
+
     def describe(self) -> list[tuple[str, str, Any, str]]:
         """Rows of name, type, default and text, for documentation."""
         return [(s.name, type(s.default).__name__, s.default, s.text) for s in self._table.values()]

@@ -5,8 +5,7 @@ of the same names come on top. Every reader looks at a setting when it runs.
 """
 
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edeposit.amqp._configuration import Configuration, Setting, SettingsError, between
 
@@ -39,42 +38,12 @@ _TABLE = (
 _configuration = Configuration(_TABLE, "/edeposit/aleph.json")
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _configuration.table:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = _configuration.get(name)
-    if name == "EDEPOSIT_EXPORT_REFERER" and not value:
-        return _configuration.get("EDEPOSIT_EXPORT_SIGNATURE")
-    return value
-
-
-def get_all_constants() -> list[str]:
-    """Names of all settings."""
-    return list(_configuration.table)
-
-
-def substitute_globals(config_dict: Mapping[str, Any]) -> None:
-    """Replace settings in this process.
-
-    Raises:
-        SettingsError: a value is wrong.
-    """
-    _configuration.substitute(config_dict)
-
-
-def reload() -> None:
-    """Read file and environment again; on failure the running values stay.
-
-    Raises:
-        SettingsError: the configuration is wrong.
-    """
-    _configuration.reload()
-
-
-def describe() -> list[tuple[str, str, Any, str]]:
-    """Rows of name, type, default and meaning."""
-    return _configuration.describe()
-
+# How programs and the daemon see this module; see ``Configuration``.
+get_all_constants = _configuration.names
+substitute_globals = _configuration.substitute
+reload = _configuration.reload
+describe = _configuration.describe
+__getattr__ = _configuration.module_getattr(__name__)
 
 if TYPE_CHECKING:
     ALEPH_URL: str

@@ -5,8 +5,7 @@ variables with the prefix ``CALIBRE_`` (``CALIBRE_TIMEOUT``) come on top. Every 
 setting when it runs.
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edeposit.amqp._configuration import Configuration, Setting, SettingsError, between, one_of
 
@@ -34,39 +33,12 @@ _TABLE = (
 _configuration = Configuration(_TABLE, "/edeposit/calibre.json", prefix="CALIBRE_")
 
 
-def __getattr__(name: str) -> Any:
-    if name in _configuration.table:
-        return _configuration.get(name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def get_all_constants() -> list[str]:
-    """Names of all settings."""
-    return list(_configuration.table)
-
-
-def substitute_globals(config_dict: Mapping[str, Any]) -> None:
-    """Replace settings in this process.
-
-    Raises:
-        SettingsError: a value is wrong.
-    """
-    _configuration.substitute(config_dict)
-
-
-def reload() -> None:
-    """Read file and environment again; on failure the running values stay.
-
-    Raises:
-        SettingsError: the configuration is wrong.
-    """
-    _configuration.reload()
-
-
-def describe() -> list[tuple[str, str, Any, str]]:
-    """Rows of name, type, default and meaning."""
-    return _configuration.describe()
-
+# How programs and the daemon see this module; see ``Configuration``.
+get_all_constants = _configuration.names
+substitute_globals = _configuration.substitute
+reload = _configuration.reload
+describe = _configuration.describe
+__getattr__ = _configuration.module_getattr(__name__)
 
 if TYPE_CHECKING:
     EBOOK_CONVERT: str

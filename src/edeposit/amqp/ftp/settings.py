@@ -101,33 +101,11 @@ def conf_merger(user_dict: Mapping[str, bool], variable: str) -> bool:
     return common and user_dict.get(variable, True)
 
 
-def get_all_constants() -> list[str]:
-    """Names of all settings."""
-    return list(_configuration.table)
-
-
-def substitute_globals(config_dict: Mapping[str, Any]) -> None:
-    """Replace settings in this process.
-
-    Raises:
-        SettingsError: a value is wrong.
-    """
-    _configuration.substitute(config_dict)
-
-
-def reload() -> None:
-    """Read file and environment again; on failure the running values stay.
-
-    Raises:
-        SettingsError: the configuration is wrong.
-    """
-    _configuration.reload()
-
-
-def describe() -> list[tuple[str, str, Any, str]]:
-    """Rows of name, type, default and meaning."""
-    return _configuration.describe()
-
+# How programs and the daemon see this module; see ``Configuration``.
+get_all_constants = _configuration.names
+substitute_globals = _configuration.substitute
+reload = _configuration.reload
+describe = _configuration.describe
 
 if TYPE_CHECKING:
     CONF_PATH: str
