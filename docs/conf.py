@@ -59,6 +59,7 @@ def write_settings(_app: object) -> None:
     from edeposit.amqp.antivirus import settings as antivirus
     from edeposit.amqp.calibre import settings as calibre
     from edeposit.amqp.ftp import settings as ftp
+    from edeposit.amqp.harvester import settings as harvester
 
     tables = {
         "settings.inc": _table(settings.describe()),
@@ -66,6 +67,7 @@ def write_settings(_app: object) -> None:
         "antivirus_settings.inc": _table(antivirus.describe(), "ANTIVIRUS_"),
         "calibre_settings.inc": _table(calibre.describe(), "CALIBRE_"),
         "ftp_settings.inc": _table(ftp.describe(), "FTP_"),
+        "harvester_settings.inc": _table(harvester.describe()),
     }
     directory = HERE / "_build"
     directory.mkdir(exist_ok=True)
