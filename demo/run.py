@@ -23,7 +23,7 @@ from edeposit.amqp import settings
 from edeposit.amqp.parameters import getConParams
 from edeposit.amqp.testing import RabbitNode
 
-STEPS = ("antivirus", "aleph", "ftp", "calibre")
+STEPS = ("antivirus", "aleph", "ftp", "calibre", "harvester")
 
 
 class Stage:

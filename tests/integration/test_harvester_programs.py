@@ -192,6 +192,13 @@ def test_without_a_queue_nothing_is_marked(site):
     assert site.has_sent(site.take()[0])
 
 
+def test_no_source_is_no_failure_but_is_said(site, monkeypatch):
+    monkeypatch.setenv("HARVESTER_SOURCES", "")
+    code, out, error = program(PROGRAM, "-r")
+    assert (code, error) == (0, "")
+    assert out.startswith("No source was harvested")
+
+
 def test_without_a_broker_no_page_is_asked_for(site, monkeypatch):
     monkeypatch.setenv("RABBITMQ_PORT", "1")
     code, _, error = program(PROGRAM, "-r")

@@ -169,7 +169,10 @@ def _harvest(args: argparse.Namespace) -> int:
             output.send(error, str(uuid.uuid4()))
             raise
         finally:
-            harvestoutput.print_reports(reports, args.json)
+            if reports:
+                harvestoutput.print_reports(reports, args.json)
+    if not reports:
+        harvestoutput.print_reports(reports, args.json)
     return EXIT_FAILURE if any(report.errors for report in reports) else _OK
 
 

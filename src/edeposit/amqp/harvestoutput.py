@@ -52,8 +52,12 @@ def print_reports(reports: Sequence[Any], as_json: bool) -> None:
             continue
         print(report)
         print_errors(report.source, report.errors)
-    if not as_json and not any(report.sent for report in reports):
+    if as_json or any(report.sent for report in reports):
+        return
+    if reports:
         print("There is nothing new; nothing was sent.")
+    else:
+        print("No source was harvested: none is enabled, and HARVESTER_SOURCES names none.")
 
 
 def print_errors(source: str, errors: Iterable[Any]) -> None:
