@@ -3,6 +3,7 @@
 import textwrap
 import threading
 import time
+import tracemalloc
 
 import pytest
 
@@ -11,6 +12,8 @@ from edeposit.amqp.harvester.exceptions import DefinitionError, HarvesterError
 from edeposit.amqp.harvester.selftest import check_sources
 from edeposit.amqp.harvester.structures import Publication
 from edeposit.amqp.testing import _bookshops as bookshops
+
+from .test_fetcher import drip, endless, gzip_bomb, never
 
 NAMES = ["ben_cz", "cpress_cz", "grada_cz", "zonerpress_cz"]
 
@@ -183,6 +186,31 @@ def test_scripts_stay_outside(serve, source):
     assert "<p>fine</p>" in book.optionals.description
     for evil in ("script", "alert", "onclick", "style", "javascript"):
         assert evil not in book.optionals.description
+
+
+def test_a_hostile_site_costs_the_others_nothing(serve, source):
+    """Endless bodies, bombs, circles and silence beside four sound sources, in little memory."""
+    shops = bookshops.all_shops(10)
+    evil = {
+        "/": page_of_links(*(f"/{n}" for n in range(1, 7))), "/1": endless, "/2": gzip_bomb,
+        "/3": (302, {"Location": "/3"}, b""), "/4": never, "/5": drip, "/6": b"<h1>fine</h1>",
+    }  # fmt: skip
+    serve({"mine.example": evil, **{shop.host: shop.pages for shop in shops}})
+    name = source(MINE)
+    settings.substitute_globals({
+        "HARVESTER_PAGE_TIMEOUT": 2.0, "HARVESTER_TIMEOUT": 2.0, "HARVESTER_MAX_BYTES": 2_000_000,
+    })  # fmt: skip
+    tracemalloc.start()
+    started = time.monotonic()
+    results = run(name, *(shop.source for shop in shops))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert time.monotonic() - started < 30
+    assert peak < 100 * 2**20
+    for shop in shops:
+        assert tuples(results[shop.source].publications) == tuples(shop.expected)
+    assert [book.title for book in results[name].publications] == ["fine"]
+    assert len(results[name].errors) == 5
 
 
 @pytest.mark.parametrize(

@@ -143,13 +143,21 @@ class Configuration:
         """Names of all settings."""
         return list(self._table)
 
-    def module_getattr(self, module: str) -> Callable[[str], Any]:
-        """A module's ``__getattr__`` (PEP 562), by which its settings are its attributes."""
+    def module_getattr(
+        self, module: str, derived: Mapping[str, Callable[[], Any]] | None = None
+    ) -> Callable[[str], Any]:
+        """A module's ``__getattr__`` (PEP 562), by which its settings are its attributes.
+
+        Args:
+            module: its name.
+            derived: settings that, when they are empty, follow from others.
+        """
 
         def get(name: str) -> Any:
-            if name in self._table:
-                return self.get(name)
-            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+            if name not in self._table:
+                raise AttributeError(f"module {module!r} has no attribute {name!r}")
+            value = self.get(name)
+            return derived[name]() if not value and derived and name in derived else value
 
         return get
 

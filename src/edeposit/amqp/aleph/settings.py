@@ -43,7 +43,10 @@ get_all_constants = _configuration.names
 substitute_globals = _configuration.substitute
 reload = _configuration.reload
 describe = _configuration.describe
-__getattr__ = _configuration.module_getattr(__name__)
+__getattr__ = _configuration.module_getattr(
+    __name__,
+    {"EDEPOSIT_EXPORT_REFERER": lambda: _configuration.get("EDEPOSIT_EXPORT_SIGNATURE")},
+)
 
 if TYPE_CHECKING:
     ALEPH_URL: str

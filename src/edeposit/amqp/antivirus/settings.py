@@ -45,12 +45,17 @@ def is_deb_system() -> bool:
     return os.path.exists("/etc/apt")
 
 
+def _conf_path() -> str:
+    directory = "DEB_CONF_PATH" if is_deb_system() else "SUSE_CONF_PATH"
+    return os.path.join(_configuration.get(directory), _configuration.get("CONF_FILE"))
+
+
 # How programs and the daemon see this module; see ``Configuration``.
 get_all_constants = _configuration.names
 substitute_globals = _configuration.substitute
 reload = _configuration.reload
 describe = _configuration.describe
-__getattr__ = _configuration.module_getattr(__name__)
+__getattr__ = _configuration.module_getattr(__name__, {"CONF_PATH": _conf_path})
 
 if TYPE_CHECKING:
     USE_CLAMD: bool

@@ -114,7 +114,6 @@ def add_user(username: str, password: str) -> None:
         try:
             file.put(username, Entry(pass_hash, number, number, "", home, "/bin/false"))
             file.write()
-            file.changed = False
         except BaseException:
             if is_new:
                 _delete_home(home)
@@ -138,7 +137,6 @@ def remove_user(username: str) -> None:
             _check_home(username, home)
         file.remove(username)
         file.write()
-        file.changed = False
         aside = _put_aside(home) if has_home else None
     ended = sessions.end(username)
     if aside is not None:

@@ -144,6 +144,7 @@ class PasswdFile:
                 os.unlink(temporary)
             raise
         _sync_directory(directory)
+        self.changed = False
 
 
 def _sync_directory(path: str) -> None:
