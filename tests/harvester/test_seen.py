@@ -49,6 +49,8 @@ def count():
         (book(isbn="80-86056-31-7"), book("Other", isbn="9788086056319")),
         (book(isbn="978-80-86056-31-9"), book(ean="9788086056319")),
         (book(isbn="ISBN 978-80-86056-31-9 (brož.)"), book(isbn="9788086056319")),
+        (book(isbn="978-80-86056-31-9 Exlibris 2"), book(isbn="9788086056319")),
+        (book(isbn="80-86056-31-7, 80-86056-99-6"), book(isbn="9788086056319")),
         (book("ZEN  a umění"), book("Zen\na umění")),
         (book(isbn="podle"), book()),
         (book(ean="4006381333931"), book("Other", ean="4006381333931")),

@@ -238,11 +238,12 @@ def test_the_interval_is_a_setting(tmp_path):
 
 
 def test_the_end_does_not_wait_for_a_source_that_hangs():
-    end, hangs = threading.Event(), threading.Event()
+    end, stopped = threading.Event(), threading.Event()
 
-    def results():
+    def results(stop):
         yield SourceResult("a", books([1]), [])
-        hangs.wait(60)
+        if stop.wait(60):
+            stopped.set()
         yield SourceResult("b", books([2]), [])
 
     found = []
@@ -250,11 +251,25 @@ def test_the_end_does_not_wait_for_a_source_that_hangs():
         found.append(result.name)
         end.set()
     assert found == ["a"]
-    hangs.set()
+    assert stopped.wait(20)
+
+
+def test_a_harvest_whose_books_nobody_takes_is_stopped():
+    stopped = threading.Event()
+
+    def results(stop):
+        yield SourceResult("a", books([1]), [])
+        if stop.wait(60):
+            stopped.set()
+
+    iterator = periodic.until(threading.Event(), results)
+    next(iterator)
+    iterator.close()
+    assert stopped.wait(20)
 
 
 def test_an_error_of_the_whole_harvest_gets_out():
-    def results():
+    def results(_stop):
         yield SourceResult("a", [], [])
         raise HarvesterError("broken")
 

@@ -13,6 +13,8 @@ from stdnum import isbn as stdnum_isbn
 
 from edeposit.amqp.harvester.exceptions import ExtractionError
 
+# In a longer text: "978-80-7300-502-3 (Exlibris)".
+_ISBN = re.compile(r"(?:97[89][- ]?)?(?:[0-9][- ]?){9}[0-9Xx]")
 # Can occur in no name.
 _SEPARATOR = "\x1f"
 
@@ -21,10 +23,11 @@ def canonical_isbn(text: Any) -> str | None:
     """The ISBN-13 (ISO 2108) in digits; None if the text is no valid ISBN."""
     if not isinstance(text, str):
         return None
-    compact = re.sub(r"[^0-9Xx]", "", text)
-    if not re.fullmatch(r"[0-9]{9}[0-9Xx]|97[89][0-9]{10}", compact):
-        return None
-    return str(stdnum_isbn.to_isbn13(compact)) if stdnum_isbn.is_valid(compact) else None
+    for candidate in (text, *_ISBN.findall(text)):
+        compact = re.sub(r"[^0-9Xx]", "", candidate)
+        if len(compact) in (10, 13) and stdnum_isbn.is_valid(compact):
+            return str(stdnum_isbn.to_isbn13(compact))
+    return None
 
 
 def fold(text: str) -> str:

@@ -4,11 +4,12 @@ What must stay true: the end is prompt even in the middle of a harvest; what was
 then is not marked, and the harvest is made again at the next start.
 """
 
+import contextlib
 import logging
 import queue
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 from edeposit.amqp.harvester.engine import SourceResult, harvest
 from edeposit.amqp.harvester.exceptions import HarvesterError
@@ -54,8 +55,10 @@ def harvest_and_send(send: Send, end: threading.Event, sources: list[str] | None
         sources: their names; None: those that the settings name.
     """
     try:
-        with Sieve(end) as sieve:
-            results = until(end, lambda: harvest(sources, stop=end))
+        with (
+            Sieve(end) as sieve,
+            contextlib.closing(until(end, lambda stop: harvest(sources, stop=stop))) as results,
+        ):
             for _report in send_books(results, send, sieve):
                 pass
     except HarvesterError as error:
@@ -64,35 +67,39 @@ def harvest_and_send(send: Send, end: threading.Event, sources: list[str] | None
 
 
 def until(
-    end: threading.Event, results: Callable[[], Iterator[SourceResult]]
-) -> Iterator[SourceResult]:
-    """Results as they come, up to the end; then what still runs is left alone.
+    end: threading.Event, results: Callable[[threading.Event], Iterator[SourceResult]]
+) -> Generator[SourceResult, None, None]:
+    """Results as they come, up to the end; what still runs then is told to stop, and left alone.
 
     Args:
-        end: sets the end. Results that come after it are cut short, and so not passed on.
-        results: makes the iterator; run in a thread of its own.
+        end: when it is set. Results that come after it are cut short, and so not passed on.
+        results: makes the iterator, from an event that stops it; run in a thread of its own.
 
     Raises:
         HarvesterError: and whatever else the iterator raises.
     """
     found: queue.Queue[SourceResult | BaseException | None] = queue.Queue()
+    stop = threading.Event()
 
     def run() -> None:
         try:
-            for result in results():
+            for result in results(stop):
                 found.put(result)
             found.put(None)
         except BaseException as error:
             found.put(error)
 
     threading.Thread(target=run, name="harvest", daemon=True).start()
-    while not end.is_set():
-        try:
-            result = found.get(timeout=_LOOK)
-        except queue.Empty:
-            continue
-        if end.is_set() or result is None:
-            return
-        if isinstance(result, BaseException):
-            raise result
-        yield result
+    try:
+        while not end.is_set():
+            try:
+                result = found.get(timeout=_LOOK)
+            except queue.Empty:
+                continue
+            if end.is_set() or result is None:
+                return
+            if isinstance(result, BaseException):
+                raise result
+            yield result
+    finally:
+        stop.set()

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 from edeposit.amqp.harvester import datastructures
 from edeposit.amqp.harvester.identity import identity_of
 
+# Has no mutable form; the first generation had it here, too.
+Publications = datastructures.Publications
+
 
 class _Strict:
     """Refuses attributes that are not in its list."""
