@@ -211,27 +211,62 @@ def test_a_broker_that_goes_away_after_the_harvest_gets_everything_next_time(
     site, proxy, monkeypatch
 ):
     monkeypatch.setenv("RABBITMQ_PORT", str(proxy.port))
-    shop = site.shops["grada_cz"]
-    (page,) = (path for path in shop.pages if "novinky" in path)
-    content = shop.pages[page]
-
-    def cut(handler):
-        proxy.close()
-        body = content
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(body)))
-        handler.end_headers()
-        handler.wfile.write(body)
-
-    site.server.hosts[shop.host][page] = cut
+    restore = serve_then(site, proxy.close)
     code, _, error = program(PROGRAM, "-r", "--source", "grada_cz")
     assert code == 1
     assert str(proxy.port) in error
     assert site.count() == site.seen() == 0
-    site.server.hosts[shop.host][page] = content
+    restore()
     monkeypatch.setenv("RABBITMQ_PORT", str(site.connection._impl.params.port))
     assert program(PROGRAM, "-r")[0] == 0
     assert site.has_sent(site.take()[0])
+
+
+def serve_then(site, act):
+    """The list of one source calls ``act`` before it is served; returns how to undo that."""
+    shop = site.shops["grada_cz"]
+    path, content = next((p, c) for p, c in shop.pages.items() if "novinky" in p)
+
+    def answer(handler):
+        act()
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(content)))
+        handler.end_headers()
+        handler.wfile.write(content)
+
+    pages = site.server.hosts[shop.host]
+    pages[path] = answer
+    return lambda: pages.update({path: content})
+
+
+def test_a_connection_that_is_lost_meanwhile_is_made_again(site, proxy, monkeypatch):
+    monkeypatch.setenv("RABBITMQ_PORT", str(proxy.port))
+    cuts = []
+    serve_then(site, lambda: cuts.append(proxy.cut()))
+    code, _, error = program(PROGRAM, "-r")
+    assert (code, error) == (0, "")
+    assert cuts
+    books = {identity_of(book): book for book in site.take()[0]}
+    assert site.has_sent(books.values())
+
+
+@pytest.mark.parametrize("as_daemon", [False, True])
+def test_a_broker_that_takes_only_small_messages_gets_small_ones(site, rabbit, as_daemon):
+    set_limit = "application:set_env(rabbit, max_message_size, {})."
+    rabbit.ctl("eval", set_limit.format(1500))
+    try:
+        if as_daemon:
+            start(PROGRAM)
+            last = site.directory / "harvester-last.json"
+            wait_for(last.exists, 30, "the harvest")
+        else:
+            assert program(PROGRAM, "-r")[0] == 0
+    finally:
+        rabbit.ctl("eval", set_limit.format(134217728))
+    books, errors, uuids = site.take()
+    assert site.has_sent(books)
+    assert errors == []
+    assert len(books) / 3 < len(uuids)
 
 
 def test_killed_at_any_moment_no_book_is_lost(site, monkeypatch):
@@ -360,17 +395,7 @@ def test_the_daemon_can_be_stopped_in_the_middle_of_a_harvest(site):
 
 def test_the_daemon_waits_for_a_lost_broker(site, proxy, monkeypatch):
     monkeypatch.setenv("RABBITMQ_PORT", str(proxy.port))
-    shop = site.shops["grada_cz"]
-    page, content = next((p, c) for p, c in shop.pages.items() if "novinky" in p)
-
-    def cut(handler):
-        proxy.cut()
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(content)))
-        handler.end_headers()
-        handler.wfile.write(content)
-
-    site.server.hosts[shop.host][page] = cut
+    serve_then(site, proxy.cut)
     start(PROGRAM, "--interval", "3600")
     wait_for(lambda: (site.directory / "harvester-last.json").exists(), 30, "the harvest")
     books = {identity_of(book): book for book in site.take()[0]}

@@ -126,6 +126,8 @@ def _guarded(
 ) -> int:
     # What the library warns of is in the reports; they come when no progress bar is in the way.
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
+    # A lost connection is made again, or ends in an error of ours that says the same.
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
     try:
         service.load(SERVICE)
         from edeposit.amqp.harvester.exceptions import HarvesterError
