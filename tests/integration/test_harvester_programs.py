@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pty
 import random
 import signal
 import sqlite3
@@ -134,6 +135,26 @@ def test_a_harvest_arrives_in_the_queue_and_a_second_one_sends_nothing(site):
     assert "There is nothing new" in out
 
 
+def test_on_a_terminal_there_are_bars_and_tables(site):
+    def on_terminal(*arguments):
+        output = []
+        command = [sys.executable, str(BIN / PROGRAM), *arguments]
+
+        def read(descriptor):
+            output.append(os.read(descriptor, 65536))
+            return output[-1]
+
+        status = pty.spawn(command, read, lambda _descriptor: b"")
+        return os.waitstatus_to_exitcode(status), b"".join(output).decode()
+
+    code, output = on_terminal("-r")
+    assert code == 0
+    assert "grada_cz: 8 found" in output
+    code, output = on_terminal("-u", "--samples-only")
+    assert code == 0
+    assert "sample:" in output
+
+
 def test_only_the_sources_asked_for(site):
     code, out, _ = program(PROGRAM, "-r", "--source", "grada_cz", "--source", "ben_cz", "--json")
     assert code == 0
@@ -176,7 +197,7 @@ def test_a_broken_source_and_broken_books_cost_nobody_else(site):
     assert site.has_sent(books, "ben_cz", "cpress_cz", "zonerpress_cz")
     assert {headers["exception_name"] for headers in errors} == {"SourceFailedError"}
     texts = sorted(headers["exception"] for headers in errors)
-    assert texts[0].startswith("source ben_cz: 1 errors\n")
+    assert texts[0].startswith("source ben_cz: 1 error\n")
     assert "404" in texts[0]
     assert texts[1].startswith("source grada_cz: ")
 
@@ -316,7 +337,9 @@ def test_a_changed_layout_is_in_the_queue(site):
     assert headers["exception_type"] == (
         "<class 'edeposit.amqp.harvester.exceptions.SelfTestError'>"
     )
-    assert headers["exception"].startswith("source grada_cz: 1 checks of the self-test failed\n")
+    assert headers["exception"].startswith(
+        "source grada_cz: the self-test failed in 1 of its checks\n"
+    )
     assert "live: price: expected (any), found in 0 of 8" in headers["exception"]
     assert headers["UUID"]
 
@@ -408,6 +431,13 @@ def test_a_daemon_that_cannot_start_says_why(site, monkeypatch):
     code, _, error = program(PROGRAM, "start")
     assert code == 1
     assert "the state cannot be kept here" in error
+    monkeypatch.setenv("HARVESTER_STATE", "")
+    monkeypatch.setenv("HARVESTER_SOURCES", "ben_cz,grada")
+    for name in (PROGRAM, ON_REQUEST):
+        code, _, error = program(name, "start")
+        assert code == 1
+        assert error.count("\n") == 1
+        assert "there is no source 'grada' (there are: ben_cz," in error
 
 
 # --- on request -----------------------------------------------------------------------------

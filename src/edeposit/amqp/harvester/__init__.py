@@ -5,22 +5,25 @@ own books, and nothing here marks a book as sent: only who has the broker's conf
 (``sending``, ``filters.dup_filter.mark_seen``).
 """
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
-from edeposit.amqp.harvester import settings
 from edeposit.amqp.harvester.datastructures import (
     HarvestRequest,
     Publications,
     SourceHarvested,
 )
 from edeposit.amqp.harvester.exceptions import HarvestFailedError
+from edeposit.amqp.harvester.filters.seen import SeenBooks
 from edeposit.amqp.harvester.filters.sieve import Sieve
 
 __all__ = [
     "HarvestRequest", "Publications", "SourceHarvested", "get_all_publications", "on_start",
     "reactToAMQPMessage", "self_test",
 ]  # fmt: skip
+
+logger = logging.getLogger(__name__)
 
 
 def get_all_publications(return_namedtuples: bool = True) -> list[Any]:
@@ -89,9 +92,16 @@ def reactToAMQPMessage(message: Any, send_back: Callable[[Any], None]) -> Any:
 
 
 def on_start() -> None:
-    """Check the settings before the daemon says that it runs."""
-    settings.get_all_constants()
-    settings.reload()
+    """Log what would be harvested; the daemon does not start if it cannot work at all.
+
+    Raises:
+        DefinitionError: a source that the settings name does not exist.
+        CacheError: the database of the books sent cannot be used.
+    """
+    from edeposit.amqp.harvester.engine import wanted_sources
+
+    SeenBooks().close()
+    logger.info("sources: %s", ", ".join(wanted_sources()) or "none is enabled")
 
 
 def _harvest(sources: list[str] | None, progress: Callable[[SourceHarvested], None]) -> list[Any]:

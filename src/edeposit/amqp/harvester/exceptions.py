@@ -74,7 +74,7 @@ class SourceFailedError(HarvesterError):
     _SHOWN = 50
 
     def __init__(self, source: str, errors: Sequence[Exception]) -> None:
-        lines = [f"source {source}: {len(errors)} errors"]
+        lines = [f"source {source}: {len(errors)} error{'s' if len(errors) != 1 else ''}"]
         lines += [f"{type(error).__name__}: {error}"[:500] for error in errors[: self._SHOWN]]
         if len(errors) > self._SHOWN:
             lines.append(f"… and {len(errors) - self._SHOWN} more")
@@ -92,7 +92,7 @@ class SelfTestError(HarvesterError):
     """
 
     def __init__(self, source: str, checks: Sequence[Any]) -> None:
-        lines = [f"source {source}: {len(checks)} checks of the self-test failed"]
+        lines = [f"source {source}: the self-test failed in {len(checks)} of its checks"]
         lines += [
             f"{check.where}: {check.field}: expected {check.expected}, found {check.found}"[:500]
             for check in checks

@@ -11,7 +11,7 @@ import threading
 import uuid
 from collections.abc import Callable, Generator, Iterator
 
-from edeposit.amqp.harvester.engine import SourceResult, harvest
+from edeposit.amqp.harvester.engine import SourceResult, harvest, wanted_sources
 from edeposit.amqp.harvester.exceptions import HarvesterError
 from edeposit.amqp.harvester.filters.seen import SeenBooks
 from edeposit.amqp.harvester.filters.sieve import Sieve
@@ -34,11 +34,13 @@ def prepare(interval: float | None = None, sources: list[str] | None = None) -> 
         sources: their names; None: those that the settings name.
 
     Raises:
-        HarvesterError: state or database cannot be kept.
+        HarvesterError: state or database cannot be kept; the settings name an unknown source.
         SettingsError: a setting is wrong.
     """
     schedule = Schedule(interval)
     SeenBooks().close()
+    names = sources or wanted_sources()
+    logger.info("sources: %s", ", ".join(names) or "none is enabled")
 
     def work(send: Send, end: threading.Event) -> None:
         schedule.run(lambda: harvest_and_send(send, end, sources), end)

@@ -64,11 +64,14 @@ class Report(NamedTuple):
     errors: list[str]
 
     def __str__(self) -> str:
-        parts = [
-            f"{self.found} found", f"{self.sent} sent in {self.messages} messages",
-            f"{self.known} known", f"{self.in_catalogue} in the catalogue",
-            f"{len(self.errors)} errors",
-        ]  # fmt: skip
+        sent = f"{self.sent} sent"
+        if self.messages:
+            sent += f" in {self.messages} message{'s' if self.messages > 1 else ''}"
+        parts = [f"{self.found} found", sent, f"{self.known} known"]
+        if self.in_catalogue:
+            parts.append(f"{self.in_catalogue} in the catalogue")
+        if self.errors:
+            parts.append(f"{len(self.errors)} error{'s' if len(self.errors) > 1 else ''}")
         return f"{self.source}: {', '.join(parts)}"
 
 
