@@ -4,6 +4,8 @@
 VENV   := .venv
 PYTHON := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
+# Most tests wait for servers: two at a time, each with a broker of its own.
+PARALLEL := -n 2 --dist loadgroup
 
 .PHONY: help setup packages demo test lint types docs units bench clean
 
@@ -31,11 +33,11 @@ demo: setup
 
 test: setup lint types docs
 	@echo "== tests"
-	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PYTHON) -m pytest -q
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PYTHON) -m pytest -q $(PARALLEL)
 	@echo "== the contract once more, as an init system with LANG=C would start it"
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" LANG=C LC_ALL=C TZ=Pacific/Chatham PYTHONUTF8=0 \
-	    PYTHONCOERCECLOCALE=0 $(PYTHON) -m pytest -q tests/integration/test_contract.py \
-	    tests/integration/test_processes.py
+	    PYTHONCOERCECLOCALE=0 $(PYTHON) -m pytest -q $(PARALLEL) \
+	    tests/integration/test_contract.py tests/integration/test_processes.py
 
 lint: setup
 	@echo "== lint"

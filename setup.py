@@ -48,6 +48,7 @@ DEVELOPMENT = [
     "mypy",
     "pypdf",
     "pytest-timeout",
+    "pytest-xdist",
     "requests",
     "ruff",
     "sphinx",

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -14,17 +15,35 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on 127.0.0.1 that nobody listens at just now."""
-    sockets = []
+    """Ports on 127.0.0.1 that nobody listens at just now.
+
+    They lie below the range from which the system takes ports for outgoing connections: otherwise
+    one of those could sit on a port before the server that it was found for has started.
+    """
+    sockets: list[socket.socket] = []
     try:
-        for _ in range(count):
+        for port in random.sample(range(10_000, _first_outgoing_port()), 500):
+            if len(sockets) == count:
+                break
             sock = socket.socket()
-            sockets.append(sock)
-            sock.bind(("127.0.0.1", 0))
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                sock.close()
+            else:
+                sockets.append(sock)
         return [sock.getsockname()[1] for sock in sockets]
     finally:
         for sock in sockets:
             sock.close()
+
+
+def _first_outgoing_port() -> int:
+    try:
+        text = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text("ascii")
+        return max(int(text.split()[0]), 20_000)
+    except (OSError, ValueError):
+        return 32_768
 
 
 def _die_with_parent() -> None:
