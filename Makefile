@@ -4,8 +4,8 @@
 VENV   := .venv
 PYTHON := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
-# Most tests wait for servers: two at a time, each with a broker of its own.
-PARALLEL := -n 2 --dist loadgroup
+# Most tests wait for servers: two at a time, each with a broker of its own; see tests/conftest.py.
+PARALLEL := -n 2
 
 .PHONY: help setup packages demo test lint types docs units bench clean
 

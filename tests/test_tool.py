@@ -552,6 +552,9 @@ def test_what_a_closed_pipe_did_not_take_stays_in_the_queue(tool, broker):
     process = tool.start("--host", "antivirus", "--get")
     line = process.stdout.readline()
     assert json.loads(line)["body"].startswith("0x")
+    # Line of dashes, empty line, begin of the second message: so the first one is acked.
+    rest = process.stdout.readline(), process.stdout.readline(), process.stdout.read(1)
+    assert rest == (b"-" * 79 + b"\n", b"\n", b"{")
     process.stdout.close()
     assert process.stderr.read() == b""
     assert process.wait(20) == 141

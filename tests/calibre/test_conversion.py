@@ -32,9 +32,6 @@ from edeposit.amqp.testing import wait_for
 
 from .conftest import HTML, SENTENCE, b64, unb64
 
-# They count the converters that run on this machine: one of these tests at a time.
-pytestmark = pytest.mark.xdist_group("calibre")
-
 
 @pytest.fixture
 def in_directory():

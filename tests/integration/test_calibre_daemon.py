@@ -29,10 +29,6 @@ LARGE = "<html><body>" + "".join(f"<h1>{n}</h1><p>{SENTENCE * 40}</p>" for n in 
 DAEMON = "edeposit_amqp_calibredaemon.py"
 
 
-# They count the converters that run on this machine: one of these tests at a time.
-pytestmark = pytest.mark.xdist_group("calibre")
-
-
 @pytest.fixture
 def configured(monkeypatch, rabbit, vhost, tmp_path):
     """The environment leads our programs to the broker; conversions work in a directory of ours."""
