@@ -15,7 +15,7 @@ import pypdf
 import pytest
 
 from edeposit.amqp import calibre as service
-from edeposit.amqp.calibre import processes, runner, sandbox, settings, workdir
+from edeposit.amqp.calibre import processes, results, runner, sandbox, settings, workdir
 from edeposit.amqp.calibre.calibre import convert
 from edeposit.amqp.calibre.exceptions import ConverterUnavailableError
 from edeposit.amqp.calibre.structures import (
@@ -167,6 +167,64 @@ def test_the_last_line_of_calibre_comes_first(in_directory):
     assert lines[0] == "Conversion failed:"
     assert lines[1] == lines[-1]
     assert "Traceback" not in lines[1]
+
+
+# --- what a conversion that was taken over could leave ---------------------------------------
+
+
+def planted(directory, kind, target):
+    directory.mkdir(exist_ok=True)
+    path = directory / "output"
+    if kind == "link":
+        path.symlink_to(target)
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize("output", ["epub", "oeb", "pml"])
+@pytest.mark.parametrize("kind", ["link", "link to a directory", "fifo", "directory", "nothing"])
+def test_a_planted_result_is_refused(tmp_path, kind, output):
+    secret = tmp_path / "secrets"
+    secret.mkdir()
+    (secret / "shadow").write_text("precious")
+    target = secret if kind == "link to a directory" else secret / "shadow"
+    path = planted(tmp_path / "work", kind.partition(" ")[0], target)
+    with pytest.raises(UserWarning, match=r"^Conversion failed:\ncalibre has written nothing, "):
+        results.opened(path, output).__enter__()
+
+
+def test_links_in_a_directory_are_left_out_and_nothing_is_written_beside(tmp_path):
+    book = tmp_path / "work" / "output.oeb"
+    (book / "text").mkdir(parents=True)
+    (book / "content.opf").write_text("fine")
+    (book / "text" / "1.html").write_text("fine")
+    (book / "passwd").symlink_to("/etc/passwd")
+    (book / "etc").symlink_to("/etc")
+    os.mkfifo(book / "pipe")
+    (book.parent / "oeb.zip").symlink_to(tmp_path / "victim")
+    with results.opened(book, "oeb") as file:
+        assert zipfile.ZipFile(file).namelist() == ["content.opf", "text/1.html"]
+    assert not (tmp_path / "victim").exists()
+    settings.substitute_globals({"MAX_OUTPUT_SIZE": 7})
+    with pytest.raises(UserWarning, match=r"has 8 bytes, more than 7 \(MAX_OUTPUT_SIZE\)"):
+        results.opened(book, "oeb").__enter__()
+
+
+def test_a_process_that_closes_its_streams_and_hangs_is_ended(in_directory):
+    settings.substitute_globals({"TIMEOUT": 1.0, "SANDBOX": "never"})
+    hanging = in_directory / "hang"
+    hanging.write_text("#!/bin/sh\nexec >&- 2>&-\nsleep 1000\n")
+    hanging.chmod(0o755)
+    settings.substitute_globals({"EBOOK_CONVERT": str(hanging)})
+    try:
+        with workdir.work_directory() as work:
+            outcome = runner.run(work, ["in", "out"])
+        assert outcome.killed_because == "it was ended after 1 s (TIMEOUT)"
+    finally:
+        hanging.unlink()
 
 
 # --- limits -------------------------------------------------------------------------------------

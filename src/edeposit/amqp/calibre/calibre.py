@@ -6,11 +6,12 @@ calibre's own last line first; files are decoded and encoded in pieces.
 
 import base64
 import binascii
+import os
 import re
-import zipfile
 from pathlib import Path
+from typing import IO
 
-from edeposit.amqp.calibre import runner, settings
+from edeposit.amqp.calibre import results, runner, settings
 from edeposit.amqp.calibre.runner import OnProgress
 from edeposit.amqp.calibre.structures import (
     INPUT_FORMATS,
@@ -68,7 +69,8 @@ def convert(
             on_progress=on_progress,
         )
         _check(outcome, work)
-        data = _read_encoded(_result(target, output_format, work))
+        with results.opened(target, output_format) as result:
+            data = _read_encoded(result)
         return ConversionResponse(output_format, data, _readable(outcome.stdout, work))
 
 
@@ -80,7 +82,8 @@ def _write_decoded(b64_data: str, path: Path) -> None:
         raise ValueError(f"The e-book is larger than {limit} bytes.")
     text = _WHITESPACE.sub("", b64_data)
     size = 0
-    with open(path, "wb") as file:
+    # A new file, or none: never through a link that somebody has put there.
+    with open(path, "xb") as file:
         for start in range(0, len(text), _PIECE):
             try:
                 piece = base64.b64decode(text[start : start + _PIECE], validate=True)
@@ -90,7 +93,7 @@ def _write_decoded(b64_data: str, path: Path) -> None:
             if size > limit:
                 raise ValueError(f"The e-book is larger than {limit} bytes.")
             file.write(piece)
-    path.chmod(0o644)  # read by the account that converts, whose directory it is
+        os.fchmod(file.fileno(), 0o644)  # the account that converts reads it
 
 
 def _check(outcome: runner.Outcome, work: Path) -> None:
@@ -118,56 +121,8 @@ def _readable(text: str, work: Path) -> str:
     return "\n".join(line for line in lines if line and not _NOISE.match(line))
 
 
-def _result(target: Path, output_format: str, work: Path) -> Path:
-    """The file to hand over.
-
-    Raises:
-        UserWarning: there is none, or it is empty or too large.
-    """
-    if output_format == "oeb" and target.is_dir():
-        target = _packed(target, work / "oeb.zip")
-    elif output_format == "pml" and target.is_file():
-        target = _unpacked(target, work / "output.pml")
-    # lstat: whatever calibre was made to leave there, no link is followed.
-    try:
-        size = target.lstat().st_size if not target.is_symlink() else 0
-    except FileNotFoundError:
-        size = 0
-    if not size:
-        raise UserWarning(
-            "Conversion failed:\ncalibre has written nothing, though without an error."
-        )
-    if size > settings.MAX_OUTPUT_SIZE:
-        raise UserWarning(
-            f"Conversion failed:\nThe result has {size} bytes, more than {settings.MAX_OUTPUT_SIZE}"
-            " (MAX_OUTPUT_SIZE)."
-        )
-    return target
-
-
-def _packed(directory: Path, target: Path) -> Path:
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(directory.rglob("*")):
-            if path.is_file() and not path.is_symlink():
-                archive.write(path, path.relative_to(directory))
-    return target
-
-
-def _unpacked(archive_path: Path, target: Path) -> Path:
-    """The text of a PML archive."""
-    try:
-        with zipfile.ZipFile(archive_path) as archive:
-            names = [name for name in archive.namelist() if name.lower().endswith(".pml")]
-            if names and archive.getinfo(names[0]).file_size <= settings.MAX_OUTPUT_SIZE:
-                target.write_bytes(archive.read(names[0]))
-    except zipfile.BadZipFile as error:
-        raise UserWarning(f"Conversion failed:\n{error}") from error
-    return target
-
-
-def _read_encoded(path: Path) -> str:
+def _read_encoded(file: IO[bytes]) -> str:
     pieces = []
-    with open(path, "rb") as file:
-        while piece := file.read(3 * 256 * 1024):
-            pieces.append(base64.b64encode(piece).decode("ascii"))
+    while piece := file.read(3 * 256 * 1024):
+        pieces.append(base64.b64encode(piece).decode("ascii"))
     return "".join(pieces)

@@ -5,7 +5,6 @@ import os
 import select
 import signal
 import subprocess
-import time
 
 _PATIENCE = 2.0  # seconds between SIGTERM and SIGKILL
 
@@ -45,12 +44,14 @@ def _memory(pid: int) -> int:
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:
-    """End a process started with ``start_new_session``, and all below it, and wait for it."""
+    """End a process started with ``start_new_session``, and all below it, and wait for it.
+
+    It must not have been waited for: until then its pid, which is its group's, is nobody else's.
+    """
     below = [_Handle(pid) for pid in descendants(process.pid)]
     try:
         _signal_group(process.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_PATIENCE)
+        below[0].wait()
         _signal_group(process.pid, signal.SIGKILL)
         process.wait()
         # Those that have left the group. Without a PID namespace nobody else would end them.
@@ -79,18 +80,13 @@ class _Handle:
         if self._descriptor is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
-                select.select([self._descriptor], [], [], _PATIENCE)  # readable: it is gone
+                self.wait()
+
+    def wait(self) -> None:
+        """Wait for its end, but not for long."""
+        if self._descriptor is not None:
+            select.select([self._descriptor], [], [], _PATIENCE)  # readable: it has ended
 
     def close(self) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
-
-
-class Deadline:
-    """A point in time, ``seconds`` from now."""
-
-    def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
-
-    def is_over(self) -> bool:
-        return time.monotonic() > self._end

@@ -5,6 +5,7 @@ the end of the daemon (``end_all()``) none of any conversion.
 """
 
 import logging
+import os
 import re
 import selectors
 import subprocess
@@ -86,8 +87,6 @@ class _Progress:
                 self._tell(percent, match[2].decode("utf-8", "replace").strip()[:500])
 
 
-_running: dict[int, "subprocess.Popen[bytes]"] = {}
-_lock = threading.Lock()
 _ending = threading.Event()
 
 
@@ -110,31 +109,24 @@ def run(
         ConverterUnavailableError: it, or a program around it, is missing.
         OSError: it cannot be started.
     """
+    if _ending.is_set():
+        raise OSError("the daemon ends")
     command = sandbox.command(work, arguments, limit_address_space=limit_address_space)
     started = time.monotonic()
-    with _lock:
-        if _ending.is_set():
-            raise OSError("the daemon ends")
-        process = subprocess.Popen(
-            command, cwd=work, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, start_new_session=True,
-        )  # fmt: skip
-        _running[process.pid] = process
+    process = subprocess.Popen(
+        command, cwd=work, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stderr is not None
+    texts = {process.stdout: _Text(), process.stderr: _Text()}
     try:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        texts = {process.stdout: _Text(), process.stderr: _Text()}
         reason = _watch(process, texts, _Progress(on_progress), work)
-        if not reason:
-            process.wait()
-        stdout, stderr = map(str, texts.values())
     finally:
         processes.end(process)
-        with _lock:
-            _running.pop(process.pid, None)
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
+        for stream in texts:
+            stream.close()
+    stdout, stderr = map(str, texts.values())
     logger.info("ebook-convert %s: exit code %d after %.1f s%s", " ".join(arguments),
                 process.returncode, time.monotonic() - started,
                 f", {reason}" if reason else "")  # fmt: skip
@@ -142,12 +134,8 @@ def run(
 
 
 def end_all() -> None:
-    """End every conversion of this process, and begin no other: the daemon ends."""
+    """Have every conversion of this process ended, and begin no other: the daemon ends."""
     _ending.set()
-    with _lock:
-        running = list(_running.values())
-    for process in running:
-        processes.end(process)
 
 
 def _watch(
@@ -156,38 +144,41 @@ def _watch(
     progress: _Progress,
     work: Path,
 ) -> str:
-    """Read until both streams have ended; returns why the process has to be ended, if it has."""
-    deadline = processes.Deadline(settings.TIMEOUT)
+    """Read until the process has ended; returns why it has to be ended, if it has."""
+    deadline = time.monotonic() + settings.TIMEOUT
     next_look = 0.0
-    with selectors.DefaultSelector() as selector:
-        for stream in texts:
-            selector.register(stream, selectors.EVENT_READ)
-        while selector.get_map():
-            for key, _ in selector.select(_TICK):
-                stream = key.fileobj  # type: ignore[assignment]
-                data = stream.read1(65536)  # type: ignore[attr-defined]
-                if not data:
-                    selector.unregister(stream)
-                texts[stream].add(data)
-                if stream is process.stdout:
-                    progress.add(data)
-            if deadline.is_over():
-                return f"it was ended after {settings.TIMEOUT:g} s (TIMEOUT)"
-            if time.monotonic() >= next_look:
-                reason = _excess(process.pid, work)
-                if reason:
-                    return reason
-                next_look = time.monotonic() + _TICK
-            if process.poll() is not None and _is_quiet(selector):
-                break  # a child that lives on must not hold us up
-    return ""
+    end = os.pidfd_open(process.pid)  # readable when it has ended
+    try:
+        with selectors.DefaultSelector() as selector:
+            selector.register(end, selectors.EVENT_READ)
+            for stream in texts:
+                selector.register(stream, selectors.EVENT_READ)
+            while True:
+                ready = [key.fileobj for key, _ in selector.select(_TICK)]
+                if ready == [end]:
+                    return ""  # and all that it has printed is read
+                for stream in texts:
+                    if stream in ready:
+                        data = stream.read1(65536)  # type: ignore[attr-defined]
+                        if not data:
+                            selector.unregister(stream)
+                        texts[stream].add(data)
+                        if stream is process.stdout:
+                            progress.add(data)
+                if time.monotonic() >= next_look:
+                    reason = _excess(process.pid, work, deadline)
+                    if reason:
+                        return reason
+                    next_look = time.monotonic() + _TICK
+    finally:
+        os.close(end)
 
 
-def _is_quiet(selector: selectors.BaseSelector) -> bool:
-    return not selector.select(0)
-
-
-def _excess(pid: int, work: Path) -> str:
+def _excess(pid: int, work: Path, deadline: float) -> str:
+    if _ending.is_set():
+        return "the daemon ends"
+    if time.monotonic() > deadline:
+        return f"it was ended after {settings.TIMEOUT:g} s (TIMEOUT)"
     memory = processes.memory_of(pid)
     if memory > settings.MAX_MEMORY:
         return f"it took more than {settings.MAX_MEMORY} bytes of memory (MAX_MEMORY)"
