@@ -134,6 +134,25 @@ def test_robots_txt_is_honoured(fetch):
     assert [seen.path for seen in fetch.site.requests].count("/robots.txt") == 1
 
 
+@pytest.mark.parametrize("wish", ["1000000", "61"])
+def test_a_delay_that_nobody_can_wait_for_is_an_error_not_a_hang(fetch, wish):
+    robots = f"User-agent: *\nCrawl-delay: {wish}\n".encode()
+    get = fetch({"/robots.txt": robots, "/": b"page"})
+    for _ in range(2):
+        with raises(r"robots\.txt wants \S+ s between two requests"):
+            get()
+    assert fetch.site.paths(HOST) == []
+
+
+@pytest.mark.parametrize("target", ["http://[x", "http://other.example/robots.txt", "file:///x"])
+def test_robots_txt_is_had_from_nowhere_else(fetch, target):
+    get = fetch({"/robots.txt": (302, {"Location": target}, b""), "/": b"page"})
+    for _ in range(2):
+        with raises(r"robots\.txt of http://shop\.example cannot be had"):
+            get()
+    assert len(fetch.site.requests) == 1
+
+
 @pytest.mark.parametrize("status", [403, 404, 410])
 def test_without_robots_txt_all_is_allowed(fetch, status):
     assert fetch({"/robots.txt": (status, {}, b""), "/": b"page"})().content == b"page"

@@ -106,6 +106,8 @@ class Fetcher:
         for _ in range(_MAX_REDIRECTS + 1):
             host = self._check_host(url)
             wish = self._robots.check(f"{urlsplit(url).scheme}://{host}", url)
+            if not wish <= _LONGEST_PAUSE:
+                raise FetchError(f"robots.txt wants {wish:g} s between two requests", url)
             kept = self._cache.get(url)
             response = self._get(url, host, max(self._delay, wish), kept)
             if response.status == 304 and kept is not None:
@@ -115,13 +117,10 @@ class Fetcher:
                 page = self._page(url, response)
                 self._keep(url, response, page)
                 return page
-            target = response.headers.get("location")
-            if not 300 <= response.status < 400 or not target:
+            target = _target(url, response)
+            if target is None:
                 raise FetchError(f"the server answered with status {response.status}", url)
-            try:
-                url = urljoin(url, target)
-            except ValueError as error:
-                raise FetchError(f"it leads to an address that is none: {error}", url) from error
+            url = target
         raise FetchError(f"more than {_MAX_REDIRECTS} redirects", url)
 
     def _check_host(self, url: str) -> str:
@@ -136,11 +135,10 @@ class Fetcher:
         host = addresses.host_of(url)
         for _ in range(_MAX_REDIRECTS + 1):
             response = self._get(url, host, self._delay, None)
-            target = response.headers.get("location")
-            if not 300 <= response.status < 400 or not target:
+            target = _target(url, response)
+            if target is None:
                 return response.status, response.content
-            url = urljoin(url, target)
-            self._check_host(url)
+            url, host = target, self._check_host(target)
         return 404, b""  # RFC 9309, section 2.3.1.2: as if there were none
 
     def _get(self, url: str, host: str, delay: float, kept: CachedPage | None) -> Response:
@@ -192,6 +190,17 @@ class Fetcher:
                 CachedPage(headers.get("etag", ""), headers.get("last-modified", ""), page.charset,
                            page.content),
             )  # fmt: skip
+
+
+def _target(url: str, response: Response) -> str | None:
+    """Where a redirect leads; None if the answer is none."""
+    location = response.headers.get("location")
+    if not 300 <= response.status < 400 or not location:
+        return None
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise FetchError(f"it leads to an address that is none: {error}", url) from error
 
 
 def _transport() -> httpx.BaseTransport:
