@@ -112,13 +112,9 @@ def _make_work(args: argparse.Namespace) -> Work:
 
 def _check_names(names: Iterable[str] | None) -> None:
     """A mistyped name is the caller's matter; it makes no message in the queue."""
-    from edeposit.amqp.harvester.engine import source_names
-    from edeposit.amqp.harvester.exceptions import DefinitionError
+    from edeposit.amqp.harvester.engine import check_names
 
-    known = source_names()
-    for name in names or ():
-        if name not in known:
-            raise DefinitionError(f"there is no source {name!r} (there are: {', '.join(known)})")
+    check_names(names or ())
 
 
 def _guarded(

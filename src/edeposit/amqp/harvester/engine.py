@@ -60,15 +60,22 @@ def wanted_sources() -> list[str]:
     Raises:
         DefinitionError: a named source does not exist.
     """
-    known = source_names()
     if settings.HARVESTER_SOURCES:
-        for name in settings.HARVESTER_SOURCES:
-            if name not in known:
-                raise DefinitionError(
-                    f"there is no source {name!r} (there are: {', '.join(known)})"
-                )
+        check_names(settings.HARVESTER_SOURCES)
         return list(settings.HARVESTER_SOURCES)
-    return [name for name in known if _is_enabled(name)]
+    return [name for name in source_names() if _is_enabled(name)]
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Look whether there are sources of these names.
+
+    Raises:
+        DefinitionError: there is none of a name; the text says which there are.
+    """
+    known = source_names()
+    for name in names:
+        if name not in known:
+            raise DefinitionError(f"there is no source {name!r} (there are: {', '.join(known)})")
 
 
 def _is_enabled(name: str) -> bool:
@@ -131,10 +138,9 @@ def _guarded(
 
 
 def _call(name: str) -> SourceResult:
-    for point in entry_points(group=ENTRY_POINT_GROUP):
-        if point.name == name:
-            return SourceResult(name, list(point.load()()), [])
-    raise DefinitionError(f"there is no source {name!r} (there are: {', '.join(source_names())})")
+    check_names([name])
+    point = next(p for p in entry_points(group=ENTRY_POINT_GROUP) if p.name == name)
+    return SourceResult(name, list(point.load()()), [])
 
 
 class _Crawl:

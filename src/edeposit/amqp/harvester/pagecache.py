@@ -5,7 +5,6 @@ whatever happens to the process; a file that is broken all the same is put aside
 bounded: what was not used for the longest time goes first.
 """
 
-import contextlib
 import logging
 import sqlite3
 import threading
@@ -93,17 +92,17 @@ class PageCache:
 
     def close(self) -> None:
         """Shrink and close."""
-        if self._database is not None:
-            self.shrink()
-            with self._lock, contextlib.suppress(sqlite3.Error):
-                self._database.commit()
-                self._database.close()
-            self._database = None
+        self.shrink()
+        with self._lock:
+            # Whoever still fetches, of a harvest that nobody waits for, finds none then.
+            database, self._database = self._database, None
+        if database is not None:
+            database.close()
 
     def _run(self, statement: str, *values: object) -> list[tuple[str, str, str | None, bytes]]:
-        if self._database is None:
-            return []
         with self._lock:
+            if self._database is None:
+                return []
             try:
                 return self._database.execute(statement, values).fetchall()
             except sqlite3.Error as error:
