@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from edeposit.amqp import settings
+from edeposit.amqp.broker.schema import create
 from edeposit.amqp.calibre.structures import ConversionRequest
 from edeposit.amqp.client import AMQPClient
-from edeposit.amqp.schema import create
 from edeposit.amqp.testing import RabbitNode
 
 DAEMON = Path(__file__).parents[1] / "bin" / "edeposit_amqp_calibredaemon.py"

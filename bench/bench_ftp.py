@@ -22,9 +22,9 @@ from pathlib import Path
 import pika
 
 from edeposit.amqp import settings
+from edeposit.amqp.broker.schema import create
 from edeposit.amqp.ftp import api, passwd_reader
 from edeposit.amqp.ftp import settings as ftp_settings
-from edeposit.amqp.schema import create
 from edeposit.amqp.testing import ProftpdServer, RabbitNode, wait_for
 
 MONITOR = Path(__file__).parents[1] / "bin" / "edeposit_amqp_ftp_monitord.py"

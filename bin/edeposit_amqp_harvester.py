@@ -3,7 +3,7 @@
 
 import sys
 
-from edeposit.amqp.harvesterprogram import main
+from edeposit.amqp.programs.harvest import main
 
 if __name__ == "__main__":
     sys.exit(main())

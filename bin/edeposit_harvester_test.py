@@ -3,7 +3,7 @@
 
 import sys
 
-from edeposit.amqp.harvesterprogram import try_main
+from edeposit.amqp.programs.harvest import try_main
 
 if __name__ == "__main__":
     sys.exit(try_main())

@@ -20,7 +20,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from edeposit.amqp import settings
-from edeposit.amqp.parameters import getConParams
+from edeposit.amqp.engine.parameters import getConParams
 from edeposit.amqp.testing import RabbitNode
 
 STEPS = ("antivirus", "aleph", "ftp", "calibre", "harvester")

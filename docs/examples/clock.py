@@ -4,7 +4,7 @@ import sys
 import time
 import uuid
 
-from edeposit.amqp.parameters import getConParams
+from edeposit.amqp.engine.parameters import getConParams
 from edeposit.amqp.senderdaemon import SenderDaemon
 
 

@@ -3,8 +3,8 @@
 import os
 import sys
 
+from edeposit.amqp.engine.parameters import getConParams
 from edeposit.amqp.errors import MessageTooLargeError
-from edeposit.amqp.parameters import getConParams
 from edeposit.amqp.senderdaemon import SenderDaemon
 
 

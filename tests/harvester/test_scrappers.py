@@ -110,7 +110,7 @@ def test_other_requests_are_refused():
 
 def test_the_core_imports_nothing_of_the_harvester():
     code = (
-        "import sys, edeposit.amqp.service, edeposit.amqp.tool, edeposit.amqp.harvesterprogram;"
+        "import sys, edeposit.amqp.service, edeposit.amqp.tool, edeposit.amqp.programs.harvest;"
         "print([m for m in sys.modules if m.startswith('edeposit.amqp.harvester.')"
         " or m in ('lxml', 'rapidfuzz', 'httpx')])"
     )

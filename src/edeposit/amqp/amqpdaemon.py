@@ -18,17 +18,16 @@ from typing import Any
 import pika
 from pika.spec import Basic, BasicProperties
 
-from edeposit.amqp import exceptionheaders, settings
+from edeposit.amqp import contract, settings
+from edeposit.amqp.contract import EXCEPTION_CONTENT_TYPE, PROGRESS_HEADER
+from edeposit.amqp.engine.parameters import getConParams
+from edeposit.amqp.engine.publisher import Outgoing, new_message_id
 from edeposit.amqp.errors import PublishError
-from edeposit.amqp.parameters import getConParams
 from edeposit.amqp.pikadaemon import PikaDaemon
-from edeposit.amqp.publisher import Outgoing, new_message_id
 from edeposit.amqp.serializers import deserialize, serialize_bytes
 
 logger = logging.getLogger(__name__)
 
-PROGRESS_HEADER = "x-edeposit-progress"
-EXCEPTION_CONTENT_TYPE = exceptionheaders.CONTENT_TYPE
 NO_UUID = "No UUID provided, message ignored."
 
 # A UUID is 36 characters. Longer names are tolerated, but what is copied into every header of
@@ -186,7 +185,7 @@ class AMQPDaemon(PikaDaemon):
             tb: formatted traceback; default: that of ``e``.
         """
         request = self._request(uuid, routing_key)
-        text = exceptionheaders.describe(e)
+        text = contract.describe(e)
         logger.warning(
             "exception %s: %s for UUID %s", type(e).__name__, text[:500], uuid,
             exc_info=e if logger.isEnabledFor(logging.DEBUG) else None,
@@ -194,9 +193,9 @@ class AMQPDaemon(PikaDaemon):
         if not settings.RABBITMQ_SEND_TRACEBACKS:
             tb = None
         elif tb is None:
-            tb = exceptionheaders.format_traceback(e)
+            tb = contract.format_traceback(e)
         properties = self._exception_properties(request, e, text, tb)
-        self._answer(request, exceptionheaders.body_of(text), properties)
+        self._answer(request, contract.body_of(text), properties)
 
     # --- answers ----------------------------------------------------------------------------
 
@@ -243,9 +242,9 @@ class AMQPDaemon(PikaDaemon):
     def _exception_properties(
         self, request: _Request, error: BaseException, text: str, tb: str | None
     ) -> BasicProperties:
-        headers = exceptionheaders.headers_of(error, text, tb)
+        headers = contract.headers_of(error, text, tb)
         properties = self._properties(request, EXCEPTION_CONTENT_TYPE, headers)
-        exceptionheaders.fit(properties, self._frame_max())
+        contract.fit(properties, self._frame_max())
         return properties
 
     def _request(self, uuid: str, routing_key: str) -> _Request:
@@ -262,11 +261,11 @@ class AMQPDaemon(PikaDaemon):
             return None
         uuid = (properties.headers or {}).get("UUID")
         request = _Request(uuid, outgoing.routing_key, properties)
-        text = exceptionheaders.describe(error)
+        text = contract.describe(error)
         return Outgoing(
             outgoing.exchange,
             outgoing.routing_key,
-            exceptionheaders.body_of(text),
+            contract.body_of(text),
             self._exception_properties(request, error, text, None),
             self._ledger.on_published,
         )

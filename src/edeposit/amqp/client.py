@@ -22,8 +22,12 @@ from pika.channel import Channel
 from pika.spec import Basic, BasicProperties
 
 from edeposit.amqp import settings
-from edeposit.amqp.acks import AckMerger
-from edeposit.amqp.connection import BrokerConnection
+from edeposit.amqp.contract import PROGRESS_HEADER
+from edeposit.amqp.engine.acks import AckMerger
+from edeposit.amqp.engine.connection import BrokerConnection
+from edeposit.amqp.engine.failures import Failure
+from edeposit.amqp.engine.parameters import getConParams
+from edeposit.amqp.engine.publisher import Outgoing
 from edeposit.amqp.errors import (
     AMQPError,
     CallTimeoutError,
@@ -32,14 +36,10 @@ from edeposit.amqp.errors import (
     PublishError,
     RemoteError,
 )
-from edeposit.amqp.failures import Failure
-from edeposit.amqp.parameters import getConParams
-from edeposit.amqp.publisher import Outgoing
 from edeposit.amqp.serializers import deserialize, serialize_bytes
 
 logger = logging.getLogger(__name__)
 
-PROGRESS_HEADER = "x-edeposit-progress"
 # The reply queue of a client that crashed goes away after this time without a consumer (ms).
 _REPLY_QUEUE_EXPIRES = 10 * 60 * 1000
 _PREFETCH = 500

@@ -20,9 +20,11 @@ from typing import Any
 
 import daemon as python_daemon
 
-from edeposit.amqp import logs, notify, settings
-from edeposit.amqp import signals as signals_module
-from edeposit.amqp.control import (
+from edeposit.amqp import settings
+from edeposit.amqp.errors import StartError
+from edeposit.amqp.process import logs, notify
+from edeposit.amqp.process import signals as signals_module
+from edeposit.amqp.process.control import (
     EXIT_FAILURE,
     EXIT_OK,
     EXIT_USAGE,
@@ -30,8 +32,7 @@ from edeposit.amqp.control import (
     StatusFile,
     complain,
 )
-from edeposit.amqp.errors import StartError
-from edeposit.amqp.pidfile import PidFile, make_private, private_directory
+from edeposit.amqp.process.pidfile import PidFile, make_private, private_directory
 
 logger = logging.getLogger(__name__)
 

@@ -27,19 +27,19 @@ from pika.channel import Channel
 from pika.spec import Basic, BasicProperties
 
 from edeposit.amqp import settings
-from edeposit.amqp.connection import Backoff, BrokerConnection
 from edeposit.amqp.daemonwrapper import DaemonRunnerWrapper
-from edeposit.amqp.deliveries import Delivery
+from edeposit.amqp.engine.connection import Backoff, BrokerConnection
+from edeposit.amqp.engine.deliveries import Delivery
+from edeposit.amqp.engine.failures import Failure
+from edeposit.amqp.engine.ledger import Ledger
+from edeposit.amqp.engine.publisher import Outgoing
 from edeposit.amqp.errors import (
     ClosedError,
     MessageTooLargeError,
     PublishError,
     StartError,
 )
-from edeposit.amqp.failures import Failure
-from edeposit.amqp.ledger import Ledger
-from edeposit.amqp.publisher import Outgoing
-from edeposit.amqp.signals import RELOAD_SIGNALS, STOP_SIGNALS
+from edeposit.amqp.process.signals import RELOAD_SIGNALS, STOP_SIGNALS
 
 logger = logging.getLogger(__name__)
 

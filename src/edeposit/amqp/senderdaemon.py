@@ -12,8 +12,8 @@ from typing import Any
 
 import pika
 
-from edeposit.amqp import exceptionheaders
-from edeposit.amqp.connection import Backoff
+from edeposit.amqp import contract
+from edeposit.amqp.engine.connection import Backoff
 from edeposit.amqp.errors import (
     ClosedError,
     ConnectionLostError,
@@ -80,7 +80,7 @@ class SenderDaemon(PikaDaemon):
         """
         properties = None
         if isinstance(data, BaseException):
-            properties, body = exceptionheaders.as_message(data, UUID, self._frame_max())
+            properties, body = contract.as_message(data, UUID, self._frame_max())
         else:
             body = serialize_bytes(data)
         backoff = Backoff(cap=10.0)

@@ -24,9 +24,9 @@ from typing import Any
 
 from edeposit.amqp import settings
 from edeposit.amqp.amqpdaemon import AMQPDaemon, getConParams
-from edeposit.amqp.control import EXIT_FAILURE
 from edeposit.amqp.daemonwrapper import DaemonRunnerWrapper
 from edeposit.amqp.errors import AMQPError, StartError
+from edeposit.amqp.process.control import EXIT_FAILURE
 from edeposit.amqp.senderdaemon import SenderDaemon, Work
 
 ENTRY_POINT_GROUP = "edeposit.amqp.services"

@@ -25,12 +25,12 @@ from collections.abc import Sequence
 
 import pika
 
-from edeposit.amqp import messages, schema
-from edeposit.amqp.blocking import connect, within
+from edeposit.amqp.broker import messages, schema
+from edeposit.amqp.broker.sessions import connect, within
 from edeposit.amqp.errors import AMQPError, CallTimeoutError
+from edeposit.amqp.programs.actions import ACTIONS, ALL, FAILED, OK, complain, note, print_messages
 from edeposit.amqp.serializers import SerializationError
 from edeposit.amqp.settings import SettingsError
-from edeposit.amqp.toolactions import ACTIONS, ALL, FAILED, OK, complain, note, print_messages
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,216 @@
+"""pika's SelectConnection with a flat path for the frames that come by the thousand.
+
+pika reads 4 KiB at a time, cuts each frame off the front of its buffer (a copy of the rest) and
+sends deliveries and confirms through a general callback table. For one channel, chosen with
+``watch()``, this adapter parses ``basic.deliver``, ``basic.return``, ``basic.ack`` and
+``basic.nack`` itself; every other frame goes pika's usual way, so connection handling, heartbeats
+and channel methods stay pika's.
+
+What must stay true: ``bytes_received`` and ``bytes_sent`` keep counting (pika's heartbeat checker
+lives on them), and content that cannot be decoded is delivered all the same, with the error. pika
+would drop the connection and meet the same message again after reconnecting, for ever.
+
+The overridden names are pika's private ones: ``setup.py`` pins pika below the next minor version
+and ``tests/engine/test_fastconnection.py`` fails when they change.
+"""
+
+import struct
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import pika
+import pika.data
+import pika.frame
+from pika.spec import Basic, BasicProperties
+
+from edeposit.amqp.engine import frames
+
+_FRAME_START = struct.Struct(">BHI")
+_METHOD_ID = struct.Struct(">I")
+_TAG_AND_BITS = struct.Struct(">QB")
+_BODY_SIZE = struct.Struct(">Q")
+
+# One read of this size holds some 100 small messages; reads of pika's 4 KiB would cost a system
+# call for every ten.
+READ_SIZE = 64 * 1024
+
+
+class ChannelEvents(Protocol):
+    """What the watched channel reports, all on the I/O thread."""
+
+    def on_deliver(
+        self,
+        method: Basic.Deliver,
+        properties: BasicProperties,
+        body: bytes,
+        error: Exception | None,
+    ) -> None:
+        """A message; ``error`` says why its properties could not be decoded (then empty)."""
+
+    def on_return(self, method: Basic.Return, properties: BasicProperties, body: bytes) -> None:
+        """A mandatory message that the broker could not route."""
+
+    def on_confirm(self, delivery_tag: int, multiple: bool, positive: bool) -> None:
+        """``basic.ack`` or ``basic.nack`` of what was published."""
+
+    def on_batch_end(self) -> None:
+        """All frames of one read have been reported."""
+
+
+class AdapterConnection(pika.SelectConnection):
+    """A SelectConnection that reports one channel's content frames directly."""
+
+    _watched: int = 0
+    _events: ChannelEvents | None = None
+    _content: Any = None
+    _frame_buffer: bytes
+
+    def watch(self, channel_number: int, events: ChannelEvents) -> None:
+        """Report this channel's deliveries, returns and confirms to ``events``."""
+        self._watched = channel_number
+        self._events = events
+        self._content = None
+        self._transport._MAX_RECV_BYTES = READ_SIZE
+        self._transport._MAX_CONSUME_BYTES = READ_SIZE
+
+    def unwatch(self) -> None:
+        """Stop reporting; further frames of the channel go pika's way."""
+        self._watched = 0
+        self._events = None
+        self._content = None
+
+    def emit(self, chunks: list[bytes]) -> None:
+        """Hand encoded frames to the socket, one write for all the small ones."""
+        if len(chunks) > 1 and sum(map(len, chunks)) <= READ_SIZE:
+            chunks = [b"".join(chunks)]
+        for chunk in chunks:
+            self.bytes_sent += len(chunk)
+            self.frames_sent += 1
+            self._adapter_emit_data(chunk)
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait in the transport because the broker does not read."""
+        return self._get_write_buffer_size() if self._transport is not None else 0
+
+    def abort_stream(self, error: Exception) -> None:
+        """Drop the socket without a closing handshake; the close callback follows."""
+        if not self.is_closed:
+            self._terminate_stream(error)
+
+    def _on_data_available(self, data_in: bytes) -> None:
+        events = self._events
+        if events is None:
+            super()._on_data_available(data_in)
+            return
+        buffer = self._frame_buffer + data_in if self._frame_buffer else data_in
+        self._frame_buffer = b""
+        position, end = 0, len(buffer)
+        while end - position >= 8:
+            frame_type, channel, size = _FRAME_START.unpack_from(buffer, position)
+            frame_end = position + 8 + size
+            if frame_end > end:
+                break
+            if buffer[frame_end - 1] != 0xCE:
+                raise pika.exceptions.InvalidFrameError("Invalid FRAME_END marker")
+            self.bytes_received += frame_end - position
+            if channel != self._watched or not self._take(
+                frame_type, buffer, position + 7, frame_end - 1
+            ):
+                _, value = pika.frame.decode_frame(buffer[position:frame_end])
+                if value is not None:
+                    self._process_frame(value)
+                if self._events is None:  # the channel was closed by that frame
+                    position = frame_end
+                    break
+            else:
+                self.frames_received += 1
+            position = frame_end
+        rest = buffer[position:]
+        if self._events is None:
+            if rest:
+                super()._on_data_available(rest)
+            return
+        self._frame_buffer = rest
+        events.on_batch_end()
+
+    def _take(self, frame_type: int, buffer: bytes, start: int, end: int) -> bool:
+        """Handle one frame of the watched channel; False if it is not ours to handle."""
+        events = self._events
+        if events is None:
+            return False
+        if frame_type == frames.METHOD:
+            method_id = _METHOD_ID.unpack_from(buffer, start)[0]
+            if method_id == frames.BASIC_DELIVER:
+                self._content = _Content(_decode_deliver(buffer, start + 4), self._finish_deliver)
+            elif method_id == frames.BASIC_ACK or method_id == frames.BASIC_NACK:
+                tag, bits = _TAG_AND_BITS.unpack_from(buffer, start + 4)
+                events.on_confirm(tag, bool(bits & 1), method_id == frames.BASIC_ACK)
+            elif method_id == frames.BASIC_RETURN:
+                method = Basic.Return()
+                method.decode(buffer[start:end], 4)
+                self._content = _Content(method, self._finish_return)
+            else:
+                return False
+            return True
+        content = self._content
+        if content is None or frame_type not in (frames.HEADER, frames.BODY):
+            return False
+        if content.add(frame_type, buffer, start, end):
+            self._content = None
+            content.finish(content)
+        return True
+
+    def _finish_deliver(self, content: "_Content") -> None:
+        if self._events is not None:
+            self._events.on_deliver(
+                content.method, content.properties, content.body(), content.error
+            )
+
+    def _finish_return(self, content: "_Content") -> None:
+        if self._events is not None:
+            self._events.on_return(content.method, content.properties, content.body())
+
+
+class _Content:
+    """A message while its header and body frames arrive."""
+
+    __slots__ = ("error", "finish", "method", "missing", "parts", "properties")
+
+    def __init__(self, method: Any, finish: Callable[["_Content"], None]) -> None:
+        self.method = method
+        self.finish = finish
+        self.parts: list[bytes] = []
+        self.missing = 0
+        self.properties: BasicProperties
+        self.error: Exception | None = None
+
+    def add(self, frame_type: int, buffer: bytes, start: int, end: int) -> bool:
+        """Take one frame; True when the message is complete."""
+        if frame_type == frames.HEADER:
+            self.missing = _BODY_SIZE.unpack_from(buffer, start + 4)[0]
+            try:
+                self.properties = BasicProperties().decode(buffer[start + 12 : end])
+            except Exception as error:  # whatever pika's decoder meets in hostile bytes
+                self.properties = BasicProperties()
+                self.error = error
+        else:
+            self.parts.append(buffer[start:end])
+            self.missing -= end - start
+        return self.missing <= 0
+
+    def body(self) -> bytes:
+        return self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
+
+
+def _decode_deliver(buffer: bytes, offset: int) -> Basic.Deliver:
+    consumer_tag, offset = _short(buffer, offset)
+    delivery_tag, bits = _TAG_AND_BITS.unpack_from(buffer, offset)
+    exchange, offset = _short(buffer, offset + 9)
+    routing_key, _ = _short(buffer, offset)
+    return Basic.Deliver(consumer_tag, delivery_tag, bool(bits & 1), exchange, routing_key)
+
+
+def _short(buffer: bytes, offset: int) -> tuple[str, int]:
+    end = offset + 1 + buffer[offset]
+    return buffer[offset + 1 : end].decode("utf-8", "surrogateescape"), end
