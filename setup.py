@@ -75,7 +75,8 @@ setup(
     },
     scripts=sorted(str(path.relative_to(HERE)) for path in HERE.glob("bin/*.py")),
     install_requires=[
-        # engine/fastconnection.py overrides two private methods; tests/engine/test_fastconnection.py says when they change.
+        # engine/fastconnection.py overrides two private methods;
+        # tests/engine/test_fastconnection.py says when they change.
         "pika>=1.3,<1.5",
         "python-daemon>=3",
         "msgspec>=0.18",

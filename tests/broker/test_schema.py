@@ -7,8 +7,7 @@ import pika
 import pytest
 
 from edeposit.amqp import settings
-from edeposit.amqp.broker import management
-from edeposit.amqp.broker import schema
+from edeposit.amqp.broker import management, schema
 from edeposit.amqp.broker.management import AdministrationError, CannotCreateError
 from edeposit.amqp.broker.schema import Difference, Finding
 from edeposit.amqp.broker.sessions import BrokerError, NoConnectionError
