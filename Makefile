@@ -7,13 +7,14 @@ STAMP  := $(VENV)/.installed
 # Most tests wait for servers: two at a time, each with a broker of its own; see tests/conftest.py.
 PARALLEL := -n 2
 
-.PHONY: help setup packages demo test lint types docs units bench clean
+.PHONY: help setup packages demo test lint types docs dist bench clean
 
 help:
 	@echo "make demo   everything in action: broker, scanner, daemons, requests, answers"
 	@echo "make test   lint, types, docs and all tests"
 	@echo "make docs   the documentation, into docs/_build/html"
 	@echo "make bench  the benchmarks (minutes)"
+	@echo "make dist   sdist and wheel, into dist/"
 	@echo "make setup  only what the others need: Debian packages and $(VENV)"
 	@echo "make clean  remove $(VENV) and everything built"
 
@@ -33,7 +34,7 @@ demo: setup
 
 test: setup lint types docs
 	@echo "== tests"
-	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PYTHON) -m pytest -q $(PARALLEL)
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PYTHON) -m pytest -q $(PARALLEL) --cov
 	@echo "== the contract once more, as an init system with LANG=C would start it"
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" LANG=C LC_ALL=C TZ=Pacific/Chatham PYTHONUTF8=0 \
 	    PYTHONCOERCECLOCALE=0 $(PYTHON) -m pytest -q $(PARALLEL) \
@@ -51,9 +52,13 @@ docs: setup
 	@echo "== docs"
 	@$(VENV)/bin/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 
+dist: setup
+	@echo "== sdist and wheel"
+	@rm -rf dist && $(PYTHON) -m build --quiet && $(VENV)/bin/twine check --strict dist/*
+
 bench: setup
 	@echo "== benchmarks"
 	@for file in bench/bench_*.py; do echo "-- $$file"; $(PYTHON) $$file || exit 1; done
 
 clean:
-	rm -rf $(VENV) docs/_build build src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) docs/_build build dist .coverage* src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -68,7 +68,13 @@ setup(
     long_description=READ_ME,
     long_description_content_type="text/x-rst",
     author="the edeposit.amqp authors",
-    license="MIT",
+    license_expression="MIT",
+    license_files=["LICENSE"],
+    project_urls={
+        "Source": "https://github.com/edeposit/edeposit.amqp",
+        "Issues": "https://github.com/edeposit/edeposit.amqp/issues",
+        "Changes": "https://github.com/edeposit/edeposit.amqp/blob/main/CHANGES.rst",
+    },
     python_requires=">=3.11",
     package_dir={"": "src"},
     packages=find_namespace_packages("src", include=["edeposit.*"]),
@@ -77,6 +83,13 @@ setup(
         "edeposit.amqp.aleph.simulator": ["*.csv", "*.xml"],
         "edeposit.amqp.harvester": ["sources/*.yaml", "sources/samples/*"],
     },
+    # Beside the package, in share/ of the environment: what an operator copies or `make install` uses.
+    data_files=[
+        (
+            "share/edeposit-amqp/systemd",
+            sorted(str(path.relative_to(HERE)) for path in HERE.glob("systemd/*")),
+        )
+    ],
     scripts=sorted(str(path.relative_to(HERE)) for path in HERE.glob("bin/*.py")),
     install_requires=[
         # engine/fastconnection.py overrides two private methods;
@@ -97,8 +110,17 @@ setup(
         ]
     },
     classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: No Input/Output (Daemon)",
+        "Intended Audience :: Developers",
+        "Intended Audience :: System Administrators",
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: System :: Distributed Computing",
+        "Typing :: Typed",
     ],
 )
