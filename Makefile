@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 # Most tests wait for servers: two at a time, each with a broker of its own; see tests/conftest.py.
 PARALLEL := -n 2
 
-.PHONY: help setup packages demo test lint types docs dist bench clean
+.PHONY: help setup packages test-packages demo test lint types docs dist bench clean
 
 help:
 	@echo "make demo   everything in action: broker, scanner, daemons, requests, answers"
@@ -23,6 +23,9 @@ setup: packages $(STAMP)
 packages:
 	@scripts/install-packages
 
+test-packages:
+	@scripts/install-packages --tests
+
 $(STAMP): setup.py pyproject.toml
 	@echo "== virtual environment $(VENV)"
 	@test -x $(PYTHON) || python3 -m venv $(VENV)
@@ -32,7 +35,7 @@ $(STAMP): setup.py pyproject.toml
 demo: setup
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PYTHON) demo/run.py
 
-test: setup lint types docs
+test: test-packages setup lint types docs
 	@echo "== tests"
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PYTHON) -m pytest -q $(PARALLEL) --cov
 	@echo "== the contract once more, as an init system with LANG=C would start it"
