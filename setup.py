@@ -85,7 +85,7 @@ setup(
         "edeposit.amqp.aleph.simulator": ["*.csv", "*.xml"],
         "edeposit.amqp.harvester": ["sources/*.yaml", "sources/samples/*"],
     },
-    # Beside the package, in share/ of the environment: what an operator copies or `make install` uses.
+    # In share/ of the environment: what an operator copies, or `make install` uses.
     data_files=[
         (
             "share/edeposit-amqp/systemd",
