@@ -7,13 +7,19 @@ STAMP  := $(VENV)/.installed
 # Most tests wait for servers: two at a time, each with a broker of its own; see tests/conftest.py.
 PARALLEL := -n 2
 
-.PHONY: help setup packages test-packages demo test lint types docs dist bench clean
+PREFIX  ?= /opt/edeposit
+BINDIR  ?= /usr/local/bin
+EXTRAS  ?= all
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
+
+.PHONY: help setup packages test-packages demo test lint types docs install uninstall dist bench clean
 
 help:
 	@echo "make demo   everything in action: broker, scanner, daemons, requests, answers"
 	@echo "make test   lint, types, docs and all tests"
 	@echo "make docs   the documentation, into docs/_build/html"
 	@echo "make bench  the benchmarks (minutes)"
+	@echo "make install    programs, units and account into the system (PREFIX=$(PREFIX)); make uninstall"
 	@echo "make dist   sdist and wheel, into dist/"
 	@echo "make setup  only what the others need: Debian packages and $(VENV)"
 	@echo "make clean  remove $(VENV) and everything built"
@@ -54,6 +60,18 @@ types: setup
 docs: setup
 	@echo "== docs"
 	@$(VENV)/bin/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+
+# Needs nothing of `make setup`. PREFIX is the environment, BINDIR where the commands go.
+install:
+	@scripts/install-packages --venv-only
+	@echo "== virtual environment $(PREFIX)"
+	@test -x $(PREFIX)/bin/python || $(AS_ROOT) python3 -m venv $(PREFIX)
+	@$(AS_ROOT) $(PREFIX)/bin/python -m pip install -qq --disable-pip-version-check --upgrade '.[$(EXTRAS)]'
+	@$(AS_ROOT) $(PREFIX)/bin/edeposit_amqp_setup.py install --bindir $(BINDIR)
+
+uninstall:
+	@test ! -x $(PREFIX)/bin/edeposit_amqp_setup.py || $(AS_ROOT) $(PREFIX)/bin/edeposit_amqp_setup.py uninstall
+	@$(AS_ROOT) rm -rf $(PREFIX)
 
 dist: setup
 	@echo "== sdist and wheel"

@@ -1,7 +1,6 @@
 """edeposit.amqp: Python functions as Unix daemons behind RabbitMQ."""
 
 import re
-from itertools import chain
 from pathlib import Path
 
 from setuptools import find_namespace_packages, setup
@@ -40,6 +39,7 @@ EXTRAS = {
     # edeposit.amqp.testing: pytest fixtures, and certificates for TLS tests.
     "testing": ["pytest>=7", "cryptography>=41"],
 }
+EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
 DEVELOPMENT = [
     "beautifulsoup4",
     "build",
@@ -101,7 +101,7 @@ setup(
         "msgspec>=0.18",
         "rich>=13",
     ],
-    extras_require={**EXTRAS, "development": [*DEVELOPMENT, *chain(*EXTRAS.values())]},
+    extras_require={**EXTRAS, "development": [*DEVELOPMENT, *EXTRAS["all"]]},
     entry_points={
         "edeposit.amqp.services": [
             "aleph = edeposit.amqp.aleph",
