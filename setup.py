@@ -39,7 +39,8 @@ EXTRAS = {
     # edeposit.amqp.testing: pytest fixtures, and certificates for TLS tests.
     "testing": ["pytest>=7", "cryptography>=41"],
 }
-EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
+TESTING = EXTRAS["testing"]
+EXTRAS["all"] = sorted({need for needs in EXTRAS.values() for need in needs} - set(TESTING))
 DEVELOPMENT = [
     "beautifulsoup4",
     "build",
@@ -101,7 +102,7 @@ setup(
         "msgspec>=0.18",
         "rich>=13",
     ],
-    extras_require={**EXTRAS, "development": [*DEVELOPMENT, *EXTRAS["all"]]},
+    extras_require={**EXTRAS, "development": [*DEVELOPMENT, *TESTING, *EXTRAS["all"]]},
     entry_points={
         "edeposit.amqp.services": [
             "aleph = edeposit.amqp.aleph",
