@@ -12,7 +12,7 @@ BINDIR  ?= /usr/local/bin
 EXTRAS  ?= all
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help setup packages test-packages demo test lint types docs install uninstall dist bench clean
+.PHONY: help setup packages test-packages demo test lint types docs install uninstall dist matrix bench clean
 
 help:
 	@echo "make demo   everything in action: broker, scanner, daemons, requests, answers"
@@ -22,6 +22,7 @@ help:
 	@echo "make install    programs, units and account into the system (PREFIX=$(PREFIX)); make uninstall"
 	@echo "make dist   sdist and wheel, into dist/"
 	@echo "make setup  only what the others need: Debian packages and $(VENV)"
+	@echo "make matrix the same in Debian 12, 13 and testing, and with other Pythons (hours, root)"
 	@echo "make clean  remove $(VENV) and everything built"
 
 setup: packages $(STAMP)
@@ -76,6 +77,9 @@ uninstall:
 dist: setup
 	@echo "== sdist and wheel"
 	@rm -rf dist && $(PYTHON) -m build --quiet && $(VENV)/bin/twine check --strict dist/*
+
+matrix:
+	@scripts/matrix
 
 bench: setup
 	@echo "== benchmarks"
