@@ -37,8 +37,8 @@ class Unconnected(FastConnection):
     def __init__(self, events):
         self._frame_buffer = b""
         self.bytes_received = self.frames_received = 0
-        self.others, self.errors = [], []
-        self._watched, self._events, self._on_error = 1, events, self.errors.append
+        self._watched, self._events = 1, events
+        self.others = []
 
     def _process_frame(self, frame_value):
         self.others.append(frame_value)
