@@ -13,18 +13,18 @@ from urllib.parse import urljoin
 
 import yaml
 
-from edeposit.amqp.harvester import datastructures, settings
-from edeposit.amqp.harvester.addresses import host_of
+from edeposit.amqp.harvester import messages, settings
 from edeposit.amqp.harvester.exceptions import DefinitionError, FetchError
-from edeposit.amqp.harvester.rulechecks import at
-from edeposit.amqp.harvester.rules import Rule
+from edeposit.amqp.harvester.site.addresses import host_of
+from edeposit.amqp.harvester.source.rulechecks import at
+from edeposit.amqp.harvester.source.rules import Rule
 
 _KEYS = (
     "name", "enabled", "start", "hosts", "cookies", "delay", "paginate", "item", "skip_if",
     "follow", "constants", "required", "fields", "samples",
 )  # fmt: skip
 _PUBLICATION = ("title", "price", "publisher")
-FIELDS = (*_PUBLICATION, "authors", *datastructures.Optionals._fields)
+FIELDS = (*_PUBLICATION, "authors", *messages.Optionals._fields)
 _FIELD_KEYS = ("from", "split_names", "each", "name", "url")
 
 
@@ -101,7 +101,7 @@ class Source(NamedTuple):
     samples: list[Sample]
 
 
-def load(path: Path) -> Source:
+def load_source(path: Path) -> Source:
     """Read a source file.
 
     Raises:
@@ -116,9 +116,9 @@ def load(path: Path) -> Source:
     return _Reader(data, path).source()
 
 
-def files() -> dict[str, Path]:
+def source_files() -> dict[str, Path]:
     """All source files by name: those that ship, and those in ``HARVESTER_SOURCES_DIR``."""
-    shipped = Path(str(resources.files("edeposit.amqp.harvester"))) / "sources"
+    shipped = Path(str(resources.files("edeposit.amqp.harvester"))) / "source" / "shipped"
     directories = [shipped]
     if settings.HARVESTER_SOURCES_DIR:
         directories.append(Path(settings.HARVESTER_SOURCES_DIR).expanduser())

@@ -12,18 +12,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
-from edeposit.amqp.harvester import definition, settings
-from edeposit.amqp.harvester.definition import Source
+from edeposit.amqp.harvester import settings
 from edeposit.amqp.harvester.exceptions import (
     DefinitionError,
     ExtractionError,
     FetchError,
     HarvesterError,
 )
-from edeposit.amqp.harvester.extraction import Spot, read_publication
-from edeposit.amqp.harvester.fetcher import Fetcher
 from edeposit.amqp.harvester.page import Page
-from edeposit.amqp.harvester.pagecache import PageCache, open_cache
+from edeposit.amqp.harvester.site import Fetcher
+from edeposit.amqp.harvester.site.cache import PageCache, open_cache
+from edeposit.amqp.harvester.source import Source, load_source, source_files
+from edeposit.amqp.harvester.source.extraction import Spot, read_publication
 from edeposit.amqp.harvester.structures import Publication
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class SourceResult(NamedTuple):
 def source_names() -> list[str]:
     """All known sources, sorted."""
     functions = {point.name for point in entry_points(group=ENTRY_POINT_GROUP)}
-    return sorted(set(definition.files()) | functions)
+    return sorted(set(source_files()) | functions)
 
 
 def wanted_sources() -> list[str]:
@@ -79,11 +79,11 @@ def check_names(names: Iterable[str]) -> None:
 
 
 def _is_enabled(name: str) -> bool:
-    path = definition.files().get(name)
+    path = source_files().get(name)
     if path is None:
         return False  # a function is named in the settings when it is wanted
     try:
-        return definition.load(path).enabled
+        return load_source(path).enabled
     except DefinitionError:
         return True  # so that its mistake is reported
 
@@ -126,9 +126,9 @@ def _guarded(
 ) -> SourceResult:
     """One source; whatever goes wrong is in its result."""
     try:
-        path = definition.files().get(name)
+        path = source_files().get(name)
         if path is not None:
-            return _Crawl(definition.load(path), cache, progress, stop).run()
+            return _Crawl(load_source(path), cache, progress, stop).run()
         return _call(name)
     except HarvesterError as error:
         return SourceResult(name, [], [error])

@@ -1,4 +1,4 @@
-"""Fetches the pages of one source, politely and within limits.
+"""Fetches the pages of one site, politely and within limits.
 
 What must stay true: nothing but http and https, nobody but the hosts of the source (redirects
 included), never faster than the host allows, no cookie of one source at another's host, and an end
@@ -16,15 +16,19 @@ from time import time
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
-import httpx
+import httpx2
 
-from edeposit.amqp.harvester import addresses, settings
-from edeposit.amqp.harvester.connections import GuardedTransport
-from edeposit.amqp.harvester.download import ACCEPT_ENCODING, Response, download
+from edeposit.amqp.harvester import settings
 from edeposit.amqp.harvester.exceptions import FetchError
-from edeposit.amqp.harvester.pagecache import CachedPage, PageCache
-from edeposit.amqp.harvester.ratelimit import limiter
-from edeposit.amqp.harvester.robots import Robots
+from edeposit.amqp.harvester.site.addresses import canonical_host, host_of
+from edeposit.amqp.harvester.site.cache import CachedPage, PageCache
+from edeposit.amqp.harvester.site.download import (
+    ACCEPT_ENCODING,
+    GuardedTransport,
+    Response,
+    download,
+)
+from edeposit.amqp.harvester.site.politeness import Robots, crawl_delay
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +58,7 @@ class Fetcher:
     """The client of one source. Usable from many threads; a context manager.
 
     Args:
-        hosts: that may be asked, with a port where it is not the usual one.
+        hosts: that may be asked, with a port unless it is the usual one.
         cookies: sent to them.
         delay: seconds between two requests to a host; the settings and robots.txt may want more.
         cache: of earlier pages; None: none.
@@ -70,13 +74,13 @@ class Fetcher:
         cache: PageCache | None = None,
         stop: threading.Event | None = None,
     ) -> None:
-        self._hosts = {host.lower() for host in hosts}
+        self._hosts = {canonical_host(host) for host in hosts}
         self._delay = max(delay, settings.HARVESTER_DELAY)
         self._cache = cache or PageCache(None, 0)
         self._stop = stop
         self._failures: Counter[str] = Counter()  # in a row, by host
-        self._client = httpx.Client(
-            timeout=httpx.Timeout(
+        self._client = httpx2.Client(
+            timeout=httpx2.Timeout(
                 settings.HARVESTER_TIMEOUT, connect=settings.HARVESTER_CONNECT_TIMEOUT
             ),
             headers={
@@ -124,7 +128,7 @@ class Fetcher:
         raise FetchError(f"more than {_MAX_REDIRECTS} redirects", url)
 
     def _check_host(self, url: str) -> str:
-        host = addresses.host_of(url)
+        host = host_of(url)
         if host not in self._hosts:
             raise FetchError(f"{host} is no host of this source", url)
         if self._failures[host] >= _MOST_FAILURES:
@@ -132,7 +136,7 @@ class Fetcher:
         return host
 
     def _fetch_robots(self, url: str) -> tuple[int, bytes]:
-        host = addresses.host_of(url)
+        host = host_of(url)
         for _ in range(_MAX_REDIRECTS + 1):
             response = self._get(url, host, self._delay, None)
             target = _target(url, response)
@@ -144,16 +148,16 @@ class Fetcher:
     def _get(self, url: str, host: str, delay: float, kept: CachedPage | None) -> Response:
         """One page's answer, with retries after what may pass."""
         for attempt in range(settings.HARVESTER_RETRIES + 1):
-            if not limiter.wait(host, delay, self._stop):
+            if not crawl_delay.wait(host, delay, self._stop):
                 raise FetchError("the harvest is being ended", url)
             pause = random.uniform(0.5, 1.0) * 2**attempt
             try:
                 response = download(self._client, self._request(url, kept))
             except FetchError as error:
                 raise FetchError(str(error), url) from error
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
+            except (httpx2.HTTPError, httpx2.InvalidURL) as error:
                 problem = f"{type(error).__name__}: {error}"
-                if not isinstance(error, httpx.TransportError):
+                if not isinstance(error, httpx2.TransportError):
                     raise FetchError(problem, url) from error
             else:
                 if response.status not in _PASSING:
@@ -169,7 +173,7 @@ class Fetcher:
         self._failures[host] += 1
         raise FetchError(problem, url)
 
-    def _request(self, url: str, kept: CachedPage | None) -> httpx.Request:
+    def _request(self, url: str, kept: CachedPage | None) -> httpx2.Request:
         headers = {}
         if kept is not None and kept.etag:
             headers["If-None-Match"] = kept.etag
@@ -203,10 +207,10 @@ def _target(url: str, response: Response) -> str | None:
         raise FetchError(f"it leads to an address that is none: {error}", url) from error
 
 
-def _transport() -> httpx.BaseTransport:
+def _transport() -> httpx2.BaseTransport:
     if settings.HARVESTER_PROXY:
         # Which addresses it may reach is the proxy's to say.
-        return httpx.HTTPTransport(proxy=settings.HARVESTER_PROXY, trust_env=False)
+        return httpx2.HTTPTransport(proxy=settings.HARVESTER_PROXY, trust_env=False)
     return GuardedTransport(
         settings.HARVESTER_CONNECTIONS,
         json.loads(settings.HARVESTER_BASE_URLS or "{}"),

@@ -1,6 +1,6 @@
 """Books as they travel: namedtuples of the names that ``__nt_name`` has on the wire.
 
-While they are gathered books are the mutable classes of the same names in ``structures``.
+While they are gathered, books are the mutable classes of the same names in ``structures``.
 """
 
 from collections import namedtuple

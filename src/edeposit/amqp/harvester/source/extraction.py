@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from edeposit.amqp.harvester.definition import Field, Source
 from edeposit.amqp.harvester.exceptions import ExtractionError
 from edeposit.amqp.harvester.page import Page
+from edeposit.amqp.harvester.source import Field, Source
 from edeposit.amqp.harvester.structures import Author, Publication
 
 # No field of a book is longer; a page that says so is broken or hostile.

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from edeposit.amqp.harvester.text import BREAKING, collapse, raw_text
+from edeposit.amqp.harvester.page.text import BREAKING, collapse, raw_text
 
 # Longer texts are no labels; this keeps descriptions out.
 LONGEST = 60

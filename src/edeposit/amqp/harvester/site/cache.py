@@ -62,8 +62,15 @@ class PageCache:
         rows = self._run("SELECT etag, modified, charset, content FROM pages WHERE url = ?", url)
         if not rows:
             return None
-        etag, modified, charset, content = rows[0]
-        return CachedPage(etag, modified, charset, zlib.decompress(content))
+        etag, modified, charset, packed = rows[0]
+        try:
+            # The checksum of zlib tells whether it is what was put there.
+            content = zlib.decompress(packed)
+        except (zlib.error, TypeError) as error:
+            logger.warning("kept pages: %s is damaged (%s) and fetched again", url, error)
+            self._run("DELETE FROM pages WHERE url = ?", url)
+            return None
+        return CachedPage(etag, modified, charset, content)
 
     def put(self, url: str, page: CachedPage) -> None:
         """Keep a page; one without ETag and date is not worth it."""

@@ -5,18 +5,35 @@ followed, and the tree's depth is bounded by libxml2 (``huge_tree`` off). What o
 (structured data, labels) is read when first asked for, and then kept.
 """
 
+import logging
 import re
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urljoin, urlsplit
 
 import lxml.html
 from lxml import etree
 
-from edeposit.amqp.harvester.charset import decode
-from edeposit.amqp.harvester.labels import label_cells
-from edeposit.amqp.harvester.oversized import cut_tags, cut_tree
-from edeposit.amqp.harvester.structured import StructuredData, meta_values
+from edeposit.amqp.harvester.page.charset import decode
+from edeposit.amqp.harvester.page.jsonld import StructuredData, meta_values
+from edeposit.amqp.harvester.page.labels import label_cells
+
+logger = logging.getLogger(__name__)
+
+# What only a hostile page has is cut off, with a warning, before it costs minutes: libxml2 takes
+# the square of the number of attributes of a tag to parse it, and the square of the number of nodes
+# for some expressions. The limits are far above what pages of books have.
+MOST_ATTRIBUTES = 5000
+MOST_CHILDREN = 3000
+MOST_ELEMENTS = 50_000
+
+# In characters: in a shorter page there is no room for too much.
+_ROOM_FOR_CHILDREN = 3 * MOST_CHILDREN
+_ROOM_FOR_ATTRIBUTES = 100_000
+_START = re.compile(r"<[A-Za-z][^\s/>]*")
+_ATTRIBUTE = re.compile(r"""[\s/]*[^\s/>=][^\s/>=]*(?:\s*=\s*(?:"[^"]*"|'[^']*'|[^\s>"']*))?""")
+_CHILD_TOO_MANY = etree.XPath(f"//*[{MOST_CHILDREN + 1}]")
+_TOO_MANY = etree.XPath(f"(//*)[{MOST_ELEMENTS + 1}]")
 
 # libxml2 drops what stands behind these, browsers do not; at the real end they are not needed.
 _END = re.compile(r"</(?:body|html)\s*>", re.I)
@@ -43,7 +60,7 @@ class Page:
         self.url = url
         self.is_xml = bool(_XML.match(text))
         self.tree = _parse_xml(text) if self.is_xml else _parse_html(text)
-        cut_tree(self.tree, len(text))
+        _cut_tree(self.tree, len(text))
 
     @cached_property
     def base_url(self) -> str:
@@ -84,7 +101,7 @@ class Page:
 
 def _parse_html(text: str) -> Any:
     # Bytes, because lxml refuses text that declares an encoding; NUL would become part of names.
-    content = _END.sub("", cut_tags(text.replace("\0", ""))).encode("utf-8", "replace")
+    content = _END.sub("", _cut_tags(text.replace("\0", ""))).encode("utf-8", "replace")
     parser = lxml.html.HTMLParser(
         encoding="utf-8", huge_tree=False, no_network=True, remove_comments=True, remove_pis=True
     )
@@ -120,3 +137,48 @@ def _join(base: str, link: str) -> str | None:
         return urljoin(base, link)
     except ValueError:
         return None
+
+
+def _cut_tags(text: str) -> str:
+    """The page with at most :data:`MOST_ATTRIBUTES` attributes in each tag."""
+    if len(text) < _ROOM_FOR_ATTRIBUTES:
+        return text
+    kept: list[str] = []
+    done = position = 0
+    while start := _START.search(text, position):
+        position = start.end()
+        count, limit = 0, 0
+        while attribute := _ATTRIBUTE.match(text, position):
+            position = attribute.end()
+            count += 1
+            if count == MOST_ATTRIBUTES:
+                limit = position
+        if count > MOST_ATTRIBUTES:
+            logger.warning("A tag with %d attributes is cut.", count)
+            kept.append(text[done:limit])
+            done = position
+    return "".join([*kept, text[done:]]) if kept else text
+
+
+def _cut_tree(tree: Any, length: int) -> None:
+    """Cuts the elements after :data:`MOST_ELEMENTS`, and those of an element after
+    :data:`MOST_CHILDREN`.
+
+    Args:
+        tree: the root; it is changed.
+        length: of the page, in characters.
+    """
+    if length < _ROOM_FOR_CHILDREN:
+        return
+    for node in cast("list[Any]", _TOO_MANY(tree)):
+        logger.warning("A page of more than %d elements is cut.", MOST_ELEMENTS)
+        keep = 0
+        while (parent := node.getparent()) is not None:
+            del parent[parent.index(node) + keep :]
+            node, keep = parent, 1
+    for child in cast("list[Any]", _CHILD_TOO_MANY(tree)):
+        parent = child.getparent()
+        # The root has none, and neither has what is already gone.
+        if parent is not None:
+            logger.warning("An element with more than %d children is cut.", MOST_CHILDREN)
+            del parent[MOST_CHILDREN:]

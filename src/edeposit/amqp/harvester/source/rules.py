@@ -17,14 +17,13 @@ from typing import Any, cast
 import nh3
 from lxml import etree
 
-from edeposit.amqp.harvester.cleaning import CLEANERS
-from edeposit.amqp.harvester.css import SelectorError, css_to_xpath
-from edeposit.amqp.harvester.cutting import Cut
 from edeposit.amqp.harvester.exceptions import DefinitionError
-from edeposit.amqp.harvester.labels import fold
 from edeposit.amqp.harvester.page import Page
-from edeposit.amqp.harvester.rulechecks import LOCATORS, at, checked_rule, listed
-from edeposit.amqp.harvester.text import raw_text
+from edeposit.amqp.harvester.page.labels import fold
+from edeposit.amqp.harvester.page.text import Cut, raw_text
+from edeposit.amqp.harvester.source.cleaning import CLEANERS
+from edeposit.amqp.harvester.source.css import SelectorError, css_to_xpath
+from edeposit.amqp.harvester.source.rulechecks import LOCATORS, at, checked_rule, listed
 
 # What a description may hold; nh3 takes scripts, styles and event attributes away in any case.
 _TAGS = {

@@ -5,8 +5,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from edeposit.amqp.harvester.cleaning import CLEANERS
 from edeposit.amqp.harvester.exceptions import DefinitionError
+from edeposit.amqp.harvester.source.cleaning import CLEANERS
 
 LOCATORS = ("css", "xpath", "label", "jsonld", "meta", "constant")
 MODIFIERS = ("attr", "html", "remove", "index", "last_line", "after", "before", "split", "clean")
