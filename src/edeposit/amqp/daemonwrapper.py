@@ -201,6 +201,10 @@ class DaemonRunnerWrapper:
         if threading.active_count() > 1:
             names = ", ".join(t.name for t in threading.enumerate()[1:])
             return self._complain(f"threads are running already, a fork would lose them: {names}")
+        try:
+            settings.check()
+        except settings.SettingsError as error:
+            return self._complain(str(error))
         make_private(self.directory)
         if self.isRunning():
             self.onIsRunning()
@@ -221,12 +225,13 @@ class DaemonRunnerWrapper:
     def foreground(self) -> int:
         """Run here, with pid file, until a signal ends it; logs go to stderr if not set."""
         try:
+            settings.check()
             make_private(self.directory)
             if not self.pidfile.acquire():
                 self.onIsRunning()
                 return EXIT_FAILURE
             self._open_log("stderr", redirect=False)
-        except StartError as error:
+        except (StartError, settings.SettingsError) as error:
             return self._complain(str(error))
         try:
             return self._run_guarded(self._complain)
@@ -364,7 +369,8 @@ class DaemonRunnerWrapper:
             self.run()
         except StartError as error:
             logger.error("cannot start: %s", error)
-            complain(str(error))
+            # What was ignored may well be the cause.
+            complain("; ".join([str(error), *settings.problems()]))
             return EXIT_FAILURE
         except KeyboardInterrupt:
             return EXIT_OK
@@ -407,6 +413,8 @@ class DaemonRunnerWrapper:
             return self._complain(f"it died before it was ready; see {target}")
         if "ready" in message:
             print(f"{self.name} started with pid {message['ready']}.")
+            for problem in settings.problems():
+                print(f"{self.name}: {problem}", file=sys.stderr)
             return EXIT_OK
         if "running" in message:
             self.onIsRunning()

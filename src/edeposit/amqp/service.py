@@ -16,6 +16,7 @@ its script calls ``sender_main()``.
 import argparse
 import importlib
 import importlib.util
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
@@ -119,6 +120,7 @@ class ServiceDaemon(AMQPDaemon):
         self.service_name = name
         self.service = load(name)
         self._config = config = service_settings(name)
+        _reload_settings_of(name)
         super().__init__(
             getConParams(config["vhost"]),
             config["in_queue"],
@@ -289,6 +291,8 @@ def run_action(
     Returns:
         The exit code.
     """
+    # Problems of the settings are part of what the actions print.
+    logging.getLogger("edeposit").addHandler(logging.NullHandler())
     try:
         return _run_action(name, make_daemon, args)
     except (AMQPError, settings.SettingsError) as error:
