@@ -9,6 +9,7 @@ type or value a ``SettingsError`` that names file, key, value and what would be 
 settings that hold secrets are never named.
 """
 
+import contextlib
 import difflib
 import json
 import logging
@@ -107,6 +108,23 @@ class Configuration:
         assert values is not None
         return values[name]
 
+    def lenient(self, name: str) -> Any:
+        """One setting's value although others are wrong, for commands that must work anyway.
+
+        The default counts if this setting itself is wrong. What is wrong is logged.
+        """
+        try:
+            return self.get(name)
+        except SettingsError as error:
+            logger.warning("%s", error)
+        setting = self._table[name]
+        alone = Configuration([setting], self._path, self._override_variable, self._prefix)
+        with contextlib.suppress(SettingsError):
+            return alone._load()[0][name]
+        with contextlib.suppress(SettingsError):  # no file can be read
+            return alone._read_environment().get(name, setting.default)
+        return setting.default
+
     def reload(self) -> None:
         """Read file and environment again; on failure the values stay as they are.
 
@@ -114,15 +132,20 @@ class Configuration:
             SettingsError: the configuration is wrong.
         """
         with self._lock:
-            problems: list[str] = []
-            values = {name: setting.default for name, setting in self._table.items()}
-            file = self.find_file()
-            if file is not None:
-                values.update(self._read_file(file, problems))
-            values.update(self._read_environment())
-            self._values, self.problems = values, problems
+            self._values, self.problems = self._load()
+            problems = self.problems
         for problem in problems:
             logger.warning("%s", problem)
+
+    def _load(self) -> tuple[dict[str, Any], list[str]]:
+        """Values and problems, from file and environment."""
+        problems: list[str] = []
+        values = {name: setting.default for name, setting in self._table.items()}
+        file = self.find_file()
+        if file is not None:
+            values.update(self._read_file(file, problems))
+        values.update(self._read_environment())
+        return values, problems
 
     def substitute(self, new_values: Mapping[str, Any]) -> None:
         """Replace values in this process, checked like those of a file.

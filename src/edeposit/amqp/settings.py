@@ -17,7 +17,7 @@ from edeposit.amqp._configuration import Configuration, Setting, SettingsError, 
 
 __all__ = [
     "SETTINGS_PATH", "SettingsError", "describe", "get_all_constants", "get_amqp_settings",
-    "problems", "reload", "substitute_globals",
+    "lenient", "problems", "reload", "substitute_globals",
 ]  # fmt: skip
 
 SETTINGS_PATH = "/edeposit/amqp.json"
@@ -150,6 +150,11 @@ def reload() -> None:
         SettingsError: the configuration is wrong.
     """
     _configuration().reload()
+
+
+def lenient(name: str) -> Any:
+    """A setting's value although others are wrong, for commands that must work anyway."""
+    return _configuration().lenient(name)
 
 
 def substitute_globals(config_dict: Mapping[str, Any]) -> None:
