@@ -86,6 +86,7 @@ class Configuration:
         self._lock = threading.RLock()
         self._values: dict[str, Any] | None = None
         self.problems: list[str] = []
+        self._complaint = ""
 
     @property
     def table(self) -> dict[str, Setting]:
@@ -116,7 +117,9 @@ class Configuration:
         try:
             return self.get(name)
         except SettingsError as error:
-            logger.warning("%s", error)
+            if str(error) != self._complaint:  # once is enough
+                self._complaint = str(error)
+                logger.warning("%s", error)
         setting = self._table[name]
         alone = Configuration([setting], self._path, self._override_variable, self._prefix)
         with contextlib.suppress(SettingsError):

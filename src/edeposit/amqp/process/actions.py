@@ -185,7 +185,9 @@ class DaemonActions:
             directory.make_private(self.directory)
         except StartError as error:
             return self._complain(str(error))
-        return self._run_locked("stderr", self.onIsRunning, self._complain, redirect=False)
+        code = self._run_locked("stderr", self.onIsRunning, self._complain, redirect=False)
+        children.let_others_end()
+        return code
 
     def stop(self, *, now: bool = False) -> int:
         """Stop the running daemon, wait for its end, and say how it ended.

@@ -95,6 +95,22 @@ def _open_descendants() -> dict[int, int]:
     return found
 
 
+def let_others_end(patience: float = 1.0) -> None:
+    """As process 1 of a container, wait for the rest of it, a ``stop`` that waits for us.
+
+    The kernel kills every process of a pid namespace when its process 1 ends.
+
+    Args:
+        patience: seconds at most.
+    """
+    deadline = time.monotonic() + patience
+    while os.getpid() == 1 and time.monotonic() < deadline:
+        others = [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
+        if not others:
+            return
+        time.sleep(0.02)
+
+
 def _is_zombie(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2][1] == "Z"

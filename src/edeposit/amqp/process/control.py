@@ -80,7 +80,7 @@ class Control:
                 if self._mark_stopping(pid) or now:
                     _signal(process, pid, signal.SIGTERM)
                 timeout = GRACE if now else stop_timeout + GRACE
-                if self._wait_for_end(process, timeout, repeat=now):
+                if self._wait_for_end(pid, process, timeout, repeat=now):
                     end = _ENDS.get(self.status_file.read(pid).get("state", ""), "")
                     print(f"{self.name} (pid {pid}) stopped{end}.")
                     return EXIT_OK
@@ -171,12 +171,13 @@ class Control:
         with contextlib.suppress(OSError):
             self._stop_mark.unlink()
 
-    def _wait_for_end(self, process: int, timeout: float, *, repeat: bool) -> bool:
+    def _wait_for_end(self, pid: int, process: int, timeout: float, *, repeat: bool) -> bool:
         deadline = time.monotonic() + timeout
         next_signal = time.monotonic() + _REPEAT
         while not _has_ended(process, 0.02):
             if not self.pidfile.is_locked():
-                _has_ended(process, _EXITING)
+                # Process 1 of a container does not end before we do: see let_others_end().
+                _has_ended(process, 0 if pid == 1 else _EXITING)
                 return True
             if time.monotonic() > deadline:
                 return False
