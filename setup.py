@@ -1,7 +1,6 @@
 """edeposit.amqp: Python functions as Unix daemons behind RabbitMQ."""
 
 import re
-from itertools import chain
 from pathlib import Path
 
 from setuptools import find_namespace_packages, setup
@@ -40,14 +39,18 @@ EXTRAS = {
     # edeposit.amqp.testing: pytest fixtures, and certificates for TLS tests.
     "testing": ["pytest>=7", "cryptography>=41"],
 }
+TESTING = EXTRAS["testing"]
+EXTRAS["all"] = sorted({need for needs in EXTRAS.values() for need in needs} - set(TESTING))
 DEVELOPMENT = [
     "beautifulsoup4",
     "build",
     "clamd",
+    "furo",
     "hypothesis",
     "import-linter",
     "lxml-stubs",
     "mypy",
+    "playwright",
     "pypdf",
     "pytest-cov",
     "pytest-timeout",
@@ -83,7 +86,7 @@ setup(
         "edeposit.amqp.aleph.simulator": ["*.csv", "*.xml"],
         "edeposit.amqp.harvester": ["sources/*.yaml", "sources/samples/*"],
     },
-    # Beside the package, in share/ of the environment: what an operator copies or `make install` uses.
+    # In share/ of the environment: what an operator copies, or `make install` uses.
     data_files=[
         (
             "share/edeposit-amqp/systemd",
@@ -99,7 +102,7 @@ setup(
         "msgspec>=0.18",
         "rich>=13",
     ],
-    extras_require={**EXTRAS, "development": [*DEVELOPMENT, *chain(*EXTRAS.values())]},
+    extras_require={**EXTRAS, "development": [*DEVELOPMENT, *TESTING, *EXTRAS["all"]]},
     entry_points={
         "edeposit.amqp.services": [
             "aleph = edeposit.amqp.aleph",

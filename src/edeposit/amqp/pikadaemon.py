@@ -28,9 +28,10 @@ from pika.spec import Basic, BasicProperties
 
 from edeposit.amqp import settings
 from edeposit.amqp.daemonwrapper import DaemonRunnerWrapper
-from edeposit.amqp.engine.connection import Backoff, BrokerConnection
+from edeposit.amqp.engine.backoff import Backoff
+from edeposit.amqp.engine.connection import BrokerConnection
 from edeposit.amqp.engine.deliveries import Delivery
-from edeposit.amqp.engine.failures import Failure
+from edeposit.amqp.engine.diagnosis import Diagnosis
 from edeposit.amqp.engine.ledger import Ledger
 from edeposit.amqp.engine.publisher import Outgoing
 from edeposit.amqp.errors import (
@@ -92,7 +93,7 @@ class PikaDaemon(DaemonRunnerWrapper):
         self._consumer_tag: str | None = None
         self._was_ready = False
         self._start_deadline = 0.0
-        self._start_failure: Failure | None = None
+        self._start_failure: Diagnosis | None = None
         self._state = ""
         self._told: dict[str, Any] = {}
         self._resubscribing = Backoff()
@@ -252,10 +253,7 @@ class PikaDaemon(DaemonRunnerWrapper):
         return Outgoing(exchange, routing_key, body, properties, self._ledger.on_published, owner)
 
     def _frame_max(self) -> int:
-        connection = self.connection
-        if connection is not None and connection.params.frame_max:
-            return int(connection.params.frame_max)
-        return 4096  # the least that AMQP 0-9-1 allows a peer to negotiate
+        return self._running_link().frame_max
 
     def _send(self, outgoing: Outgoing) -> None:
         link = self._running_link()
@@ -303,7 +301,7 @@ class PikaDaemon(DaemonRunnerWrapper):
     ) -> None:
         """A message has come (engine)."""
         if error is not None:
-            logger.warning("properties of a message cannot be decoded: %r", error)
+            logger.warning("a property of a message cannot be decoded and is lost: %r", error)
         delivery = self._ledger.accept(method, properties, body)
         if delivery is None:
             return
@@ -382,12 +380,12 @@ class PikaDaemon(DaemonRunnerWrapper):
             min(self._resubscribing.next(), 5.0), lambda: link.probe(self.queue, probed)
         )
 
-    def on_down(self, failure: Failure, unconfirmed: list[Outgoing]) -> None:
+    def on_down(self, failure: Diagnosis, unconfirmed: list[Outgoing]) -> None:
         """The channel is gone (engine)."""
         self._consumer_tag = None
         self._ledger.channel_lost(failure, unconfirmed)
 
-    def on_retry(self, failure: Failure, delay: float) -> bool:
+    def on_retry(self, failure: Diagnosis, delay: float) -> bool:
         """There will be another attempt (engine); False gives up."""
         if self._ledger.draining:
             self._abandon(failure.text)
@@ -395,7 +393,7 @@ class PikaDaemon(DaemonRunnerWrapper):
         if not self._was_ready and time.monotonic() + delay > self._start_deadline:
             self._start_failure = failure
             return False
-        log = logger.error if failure.stubborn else logger.warning
+        log = logger.error if not failure.transient else logger.warning
         log("%s; next attempt in %.1f s", failure, delay)
         self._set_state("reconnecting", reason=str(failure))
         return True
@@ -434,7 +432,7 @@ class PikaDaemon(DaemonRunnerWrapper):
         self._io_thread = threading.current_thread()
         self._start_deadline = time.monotonic() + settings.START_TIMEOUT
         link = self._link = BrokerConnection(
-            self.connection_param,
+            lambda: self.connection_param,
             self,
             confirm_timeout=settings.RABBITMQ_CONFIRM_TIMEOUT,
             max_message_size=settings.RABBITMQ_MAX_MESSAGE_SIZE,

@@ -19,9 +19,10 @@ from typing import Any
 from pika.spec import Basic, BasicProperties
 
 from edeposit.amqp.engine.acks import AckMerger
-from edeposit.amqp.engine.connection import Backoff, BrokerConnection
+from edeposit.amqp.engine.backoff import Backoff
+from edeposit.amqp.engine.connection import BrokerConnection
 from edeposit.amqp.engine.deliveries import Delivery, Parked, park_reply, park_request
-from edeposit.amqp.engine.failures import Failure
+from edeposit.amqp.engine.diagnosis import Diagnosis
 from edeposit.amqp.engine.publisher import Outgoing
 from edeposit.amqp.errors import (
     ConnectionLostError,
@@ -254,7 +255,7 @@ class Ledger:
 
     # --- the channel is gone ----------------------------------------------------------------
 
-    def channel_lost(self, failure: Failure, unconfirmed: list[Outgoing]) -> None:
+    def channel_lost(self, failure: Diagnosis, unconfirmed: list[Outgoing]) -> None:
         """Detach the running jobs, forget what has not begun: the broker sends it again."""
         self._acks.reset()
         now = time.monotonic()
