@@ -1,11 +1,8 @@
-"""The services by name, and the one ``main()`` that all daemon scripts call.
+"""The daemons of the services, and the one ``main()`` that all daemon scripts call.
 
-A service is a package with a function ``reactToAMQPMessage`` and namedtuple classes. Those that
-ship with edeposit.amqp stand in ``BUILT_IN``; others are found through the entry point group
-``edeposit.amqp.services`` and get daemon, client, tool and schema the same way. A service's
-package is imported late, by name, only when its daemon or its classes are asked for.
+Which services there are, and their packages and classes, is known by ``registry``.
 
-A package may also define ``on_start()``, called in the daemon process before it connects,
+A service's package may also define ``on_start()``, called in the daemon process before it connects,
 ``on_exit()``, called at its end, also when work at hand is abandoned, and a module ``settings``
 with ``reload()``, called at SIGHUP.
 
@@ -14,12 +11,8 @@ its script calls ``sender_main()``.
 """
 
 import argparse
-import importlib
-import importlib.util
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import entry_points
-from types import ModuleType
 from typing import Any
 
 from edeposit.amqp import settings
@@ -27,19 +20,8 @@ from edeposit.amqp.amqpdaemon import AMQPDaemon, getConParams
 from edeposit.amqp.daemonwrapper import DaemonRunnerWrapper
 from edeposit.amqp.errors import AMQPError, StartError
 from edeposit.amqp.process.control import EXIT_FAILURE
+from edeposit.amqp.registry import BUILT_IN, ENTRY_POINT_GROUP, class_table, load, services
 from edeposit.amqp.senderdaemon import SenderDaemon, Work
-
-ENTRY_POINT_GROUP = "edeposit.amqp.services"
-
-BUILT_IN = {
-    "aleph": "edeposit.amqp.aleph",
-    "antivirus": "edeposit.amqp.antivirus",
-    "calibre": "edeposit.amqp.calibre",
-    "ftp": "edeposit.amqp.ftp",
-    "harvester": "edeposit.amqp.harvester",
-}
-
-_CLASS_MODULES = ("structures", "datastructures")
 
 _EPILOG = """\
 examples:
@@ -52,56 +34,6 @@ exit codes:
   0 done, or running (status)       1 failed; not started; dead but pid file left (status)
   2 wrong usage                     3 not running (status)       4 not permitted, or unknown
 """
-
-
-def services() -> dict[str, str]:
-    """Names of all known services with the packages that they are in."""
-    found = {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
-    return {**found, **BUILT_IN}
-
-
-def load(name: str) -> ModuleType:
-    """Import a service's package.
-
-    Raises:
-        StartError: there is no such service, its package cannot be imported, or it has no
-            ``reactToAMQPMessage``.
-    """
-    try:
-        package = services()[name]
-    except KeyError as error:
-        known = ", ".join(sorted(services()))
-        raise StartError(f"unknown service {name!r} (there are: {known})") from error
-    try:
-        module = importlib.import_module(package)
-    except ImportError as error:
-        raise StartError(
-            f"service {name!r} cannot be imported ({error}): is edeposit.amqp[{name}] installed?"
-        ) from error
-    if not callable(getattr(module, "reactToAMQPMessage", None)):
-        raise StartError(f"service {name!r}: package {package} has no reactToAMQPMessage")
-    return module
-
-
-def class_table(name: str) -> dict[str, type]:
-    """The namedtuple classes that messages of a service may build, by name.
-
-    Raises:
-        StartError: as ``load``.
-    """
-    package = load(name)
-    modules = [package]
-    if hasattr(package, "__path__"):  # a single module has no submodules
-        for submodule in _CLASS_MODULES:
-            qualified = f"{package.__name__}.{submodule}"
-            if importlib.util.find_spec(qualified) is not None:
-                modules.append(importlib.import_module(qualified))
-    return {
-        attribute: value
-        for module in modules
-        for attribute, value in vars(module).items()
-        if isinstance(value, type) and issubclass(value, tuple) and hasattr(value, "_fields")
-    }
 
 
 class ServiceDaemon(AMQPDaemon):
@@ -313,3 +245,19 @@ def _run_action(
         if code:
             return code
     return daemon.foreground()
+
+
+__all__ = [
+    "BUILT_IN",
+    "ENTRY_POINT_GROUP",
+    "ServiceDaemon",
+    "ServiceSender",
+    "class_table",
+    "command_line",
+    "load",
+    "main",
+    "run_action",
+    "sender_main",
+    "service_settings",
+    "services",
+]
