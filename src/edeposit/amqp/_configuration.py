@@ -189,6 +189,21 @@ class Configuration:
         for problem in problems:
             logger.warning("%s", problem)
 
+    def extend(self, table: Iterable[Setting]) -> None:
+        """Declare further settings; those declared already stay.
+
+        Raises:
+            SettingsError: the value of one of them is wrong.
+        """
+        with self._lock:
+            new = {setting.name: setting for setting in table if setting.name not in self._table}
+            if self._values is not None and new:  # the others may have been substituted
+                alone = Configuration(
+                    new.values(), self._path, self._override_variable, self._prefix
+                )
+                self._values = {**self._values, **alone._load()[0]}
+            self._table.update(new)
+
     def names(self) -> list[str]:
         """Names of all settings."""
         return list(self._table)

@@ -26,6 +26,9 @@ EXACT_NAME_HEADER = "x-edeposit-exception-name"
 # True in a progress message; True in a request asks for progress.
 PROGRESS_HEADER = "x-edeposit-progress"
 
+# True in a request that the daemon answers itself, to say that it is alive.
+PING_HEADER = "x-edeposit-ping"
+
 # A parked copy lies in the input queue's name with this suffix, and says why it is there and
 # where it was to go.
 PARKING_SUFFIX = ".undeliverable"

@@ -26,6 +26,7 @@ from edeposit.amqp._configuration import (
 __all__ = [
     "SETTINGS_PATH",
     "SettingsError",
+    "add_service",
     "describe",
     "get_all_constants",
     "get_amqp_settings",
@@ -178,6 +179,18 @@ def reload() -> None:
         SettingsError: the configuration is wrong.
     """
     _configuration().reload()
+
+
+def add_service(name: str) -> None:
+    """Declare the settings of a service that is not packaged; again, nothing happens.
+
+    Args:
+        name: of the service; also the default of virtual host and exchange.
+
+    Raises:
+        SettingsError: one of them is wrong.
+    """
+    _configuration().extend(_service_settings(name.upper(), name, name, "daemon"))
 
 
 def lenient(name: str) -> Any:

@@ -44,7 +44,7 @@ class Parser(argparse.ArgumentParser):
         self.epilog = _EPILOG.format(
             program=self.prog,
             more="".join(
-                f"  {self.prog} {action:<21} {text}\n" for action, text in (more or {}).items()
+                f"  {self.prog} {action:<19} {text}\n" for action, text in (more or {}).items()
             ),
         )
         self._may_lack_action = may_lack_action
