@@ -30,9 +30,6 @@ logger = logging.getLogger(__name__)
 
 NO_UUID = "No UUID provided, message ignored."
 
-# A UUID is 36 characters. Longer names are tolerated, but what is copied into every header of
-# every answer must not be able to fill a frame by itself.
-_UUID_LIMIT = 1024
 # Passed on from request to answer: W3C trace context, so that a trace spans both.
 _PASSED_ON = ("traceparent", "tracestate")
 _PASSED_ON_LIMIT = 512
@@ -48,7 +45,7 @@ class _Request:
         "wants_progress",
     )  # fmt: skip
 
-    def __init__(self, uuid: str | None, routing_key: str, properties: BasicProperties) -> None:
+    def __init__(self, uuid: Any, routing_key: str, properties: BasicProperties) -> None:
         self.uuid = uuid
         self.routing_key = routing_key
         self.reply_to = properties.reply_to if isinstance(properties.reply_to, str) else None
@@ -103,7 +100,8 @@ class AMQPDaemon(PikaDaemon):
 
     def jobKey(self, properties: BasicProperties) -> Any:
         """A redelivered request is recognised by its UUID."""
-        return _uuid_of(properties)
+        uuid = _uuid_of(properties)
+        return uuid if uuid is None or isinstance(uuid, str) else repr(uuid)
 
     def onMessageReceived(
         self, method_frame: Basic.Deliver, properties: BasicProperties, body: bytes
@@ -126,7 +124,7 @@ class AMQPDaemon(PikaDaemon):
                 self.process_exception(error, request.uuid, request.routing_key, body)
                 return True
             logger.debug(
-                "answered %s with key %s in %.3f s", request.uuid, request.routing_key,
+                "answered %.200s with key %s in %.3f s", request.uuid, request.routing_key,
                 time.monotonic() - started,
             )  # fmt: skip
             return True
@@ -187,7 +185,7 @@ class AMQPDaemon(PikaDaemon):
         request = self._request(uuid, routing_key)
         text = contract.describe(e)
         logger.warning(
-            "exception %s: %s for UUID %s", type(e).__name__, text[:500], uuid,
+            "exception %s: %s for UUID %.200s", type(e).__name__, text[:500], uuid,
             exc_info=e if logger.isEnabledFor(logging.DEBUG) else None,
         )  # fmt: skip
         if not settings.RABBITMQ_SEND_TRACEBACKS:
@@ -220,9 +218,9 @@ class AMQPDaemon(PikaDaemon):
     def _properties(
         self, request: _Request, content_type: str, more: dict[str, Any] | None = None
     ) -> BasicProperties:
-        uuid = request.uuid or ""
+        uuid = "" if request.uuid is None else request.uuid
         correlation_id = request.correlation_id
-        if correlation_id is None and len(uuid) <= 255 and uuid.isascii():
+        if correlation_id is None and isinstance(uuid, str) and len(uuid) <= 255 and uuid.isascii():
             correlation_id = uuid or None
         headers: dict[str, Any] = {"UUID": uuid}
         if request.headers:
@@ -285,14 +283,15 @@ class AMQPDaemon(PikaDaemon):
         return False
 
 
-def _uuid_of(properties: BasicProperties) -> str | None:
-    """The request's UUID: its header, else the correlation id of a request with ``reply_to``."""
+def _uuid_of(properties: BasicProperties) -> Any:
+    """The request's UUID: its header, else the correlation id of a request with ``reply_to``.
+
+    The first generation took any value of the header and echoed it with its type; so do we.
+    """
     uuid = (properties.headers or {}).get("UUID")
     if uuid is None and properties.reply_to:
         uuid = properties.correlation_id
-    if isinstance(uuid, str) and 0 < len(uuid) <= _UUID_LIMIT:
-        return uuid
-    return None
+    return None if uuid == "" else uuid
 
 
 def _second_parameter(react_fn: ReactFn) -> str | None:

@@ -19,8 +19,15 @@ CONTENT_TYPE = "application/json"
 EXCEPTION_CONTENT_TYPE = "application/text"
 UUID_HEADER = "UUID"
 
+# The class name of an exception. ``exception_name`` holds the name that the first generation
+# (2015) used for the same fault, for which its clients look; mostly the two are equal.
+EXACT_NAME_HEADER = "x-edeposit-exception-name"
+
 # True in a progress message; True in a request asks for progress.
 PROGRESS_HEADER = "x-edeposit-progress"
+
+# True in a request that the daemon answers itself, to say that it is alive.
+PING_HEADER = "x-edeposit-ping"
 
 # A parked copy lies in the input queue's name with this suffix, and says why it is there and
 # where it was to go.
@@ -114,10 +121,12 @@ def headers_of(error: BaseException, text: str, tb: str | None) -> dict[str, Any
         tb: formatted traceback; None: without.
     """
     kind = type(error)
+    legacy_name = getattr(error, "legacy_name", None)
     return {
         "exception": text,
         "exception_type": cut_middle(str(kind), 500),
-        "exception_name": cut_middle(kind.__name__, 200),
+        "exception_name": cut_middle(str(legacy_name or kind.__name__), 200),
+        EXACT_NAME_HEADER: cut_middle(kind.__name__, 200),
         "traceback": tb,
     }
 

@@ -27,10 +27,12 @@ from edeposit.amqp._configuration import (
 __all__ = [
     "SETTINGS_PATH",
     "SettingsError",
+    "add_service",
     "check",
     "describe",
     "get_all_constants",
     "get_amqp_settings",
+    "lenient",
     "problems",
     "reload",
     "substitute_globals",
@@ -208,6 +210,20 @@ def check() -> None:
         SettingsError: one is not.
     """
     _configuration().check()
+
+
+def add_service(name: str) -> None:
+    """Declare the settings of a service that is not packaged; again, nothing happens.
+
+    Args:
+        name: of the service; also the default of virtual host and exchange.
+    """
+    _configuration().extend(_service_settings(name.upper(), name, name, "daemon"))
+
+
+def lenient(name: str) -> Any:
+    """A setting's value although others are wrong, for commands that must work anyway."""
+    return _configuration().lenient(name)
 
 
 def substitute_globals(config_dict: Mapping[str, Any]) -> None:

@@ -33,6 +33,7 @@ _FRAME_START = struct.Struct(">BHI")
 _CONTENT_HEADER = struct.Struct(">BHIHHQ")
 _ACK = struct.Struct(">BHIIQBB")
 _TABLE_SIZE = struct.Struct(">I")
+_DOUBLE = struct.Struct(">d")
 
 # Pieces of a large body are handed to the socket about this big: joining less costs system calls,
 # joining more makes every partial send copy the unsent rest.
@@ -104,6 +105,8 @@ def encode_headers(headers: Mapping[str, Any]) -> bytes:
         if type(value) is str:
             text = value.encode("utf-8", "surrogatepass")
             pieces.append(key + b"S" + _TABLE_SIZE.pack(len(text)) + text)
+        elif type(value) is float:  # read by pika, but not written
+            pieces.append(key + b"d" + _DOUBLE.pack(value))
         else:
             encoded: list[bytes] = [key]
             try:
