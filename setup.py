@@ -35,6 +35,7 @@ EXTRAS = {
         "python-stdnum>=1.19",
         "pyyaml>=6",
         "rapidfuzz>=3",
+        "rich>=13",
     ],
     # edeposit.amqp.testing: pytest fixtures, and certificates for TLS tests.
     "testing": ["pytest>=7", "cryptography>=41"],
@@ -100,7 +101,6 @@ setup(
         "pika>=1.3,<1.5",
         "python-daemon>=3",
         "msgspec>=0.18",
-        "rich>=13",
     ],
     extras_require={**EXTRAS, "development": [*DEVELOPMENT, *TESTING, *EXTRAS["all"]]},
     entry_points={
