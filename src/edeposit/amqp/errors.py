@@ -42,6 +42,18 @@ class RefusedError(PublishError):
     """The broker answered a publish with ``basic.nack`` (queue full, or an internal error)."""
 
 
+class RejectedError(PublishError):
+    """The broker closed a channel over this message alone: it will never take it.
+
+    Attributes:
+        reply_code: the broker's, such as 404 for a missing exchange.
+    """
+
+    def __init__(self, text: str, reply_code: int) -> None:
+        super().__init__(text)
+        self.reply_code = reply_code
+
+
 class ConnectionLostError(PublishError):
     """The connection ended before the broker confirmed: the message may or may not be there."""
 

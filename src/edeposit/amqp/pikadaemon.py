@@ -9,13 +9,15 @@ close. After ``stop_timeout``, or at the second SIGTERM, the rest is abandoned: 
 it to somebody else.
 
 Lost connection: requests not begun are forgotten (the broker sends them again). A job that runs
-goes on; when the broker's copy of its message comes back, the copy takes the job over, so that a
-job longer than the broker's patience runs once. Jobs are recognised by ``jobKey()``.
+goes on, and its replies are published as soon as there is a connection. The broker's copy of its
+message is recognised (``engine.jobs``) and not run again.
+
+How: ``engine.connection`` keeps the connection, ``engine.consumer`` the consumer,
+``engine.handlers`` the threads, ``engine.ledger`` the deliveries and their replies.
 """
 
 import copy
 import logging
-import queue as queue_module
 import threading
 import time
 from concurrent.futures import Future
@@ -26,11 +28,14 @@ from pika.adapters.select_connection import IOLoop
 from pika.channel import Channel
 from pika.spec import Basic, BasicProperties
 
-from edeposit.amqp import settings
+from edeposit.amqp import contract, settings
 from edeposit.amqp.daemonwrapper import DaemonRunnerWrapper
-from edeposit.amqp.engine.connection import Backoff, BrokerConnection
+from edeposit.amqp.engine.connection import BrokerConnection
+from edeposit.amqp.engine.consumer import Consumer
 from edeposit.amqp.engine.deliveries import Delivery
 from edeposit.amqp.engine.failures import Failure
+from edeposit.amqp.engine.handlers import HandlerPool
+from edeposit.amqp.engine.hooks import call_hook
 from edeposit.amqp.engine.ledger import Ledger
 from edeposit.amqp.engine.publisher import Outgoing
 from edeposit.amqp.errors import (
@@ -38,10 +43,14 @@ from edeposit.amqp.errors import (
     MessageTooLargeError,
     PublishError,
     StartError,
+    UnencodableError,
 )
 from edeposit.amqp.process.signals import RELOAD_SIGNALS, STOP_SIGNALS
 
 logger = logging.getLogger(__name__)
+
+# So many unacked requests may wait for better times; each holds its body.
+_STUCK_MOST = 1000
 
 
 class PikaDaemon(DaemonRunnerWrapper):
@@ -62,7 +71,9 @@ class PikaDaemon(DaemonRunnerWrapper):
     reports_ready = True
     handles_signals = True
 
-    _ledger: Ledger  # from body() on
+    _ledger: Ledger  # these from body() on
+    _pool: HandlerPool
+    _consumer: Consumer
 
     def __init__(
         self,
@@ -87,16 +98,13 @@ class PikaDaemon(DaemonRunnerWrapper):
         self.prefetch = prefetch
         self._link: BrokerConnection | None = None
         self._io_thread: threading.Thread | None = None
-        self._jobs: queue_module.SimpleQueue[Delivery] = queue_module.SimpleQueue()
         self._current = threading.local()
-        self._consumer_tag: str | None = None
         self._was_ready = False
         self._start_deadline = 0.0
         self._start_failure: Failure | None = None
         self._state = ""
         self._told: dict[str, Any] = {}
-        self._resubscribing = Backoff()
-        self._threads: list[threading.Thread] = []
+        self._stuck_at_consume = 0
 
     # --- to be overridden -------------------------------------------------------------------
 
@@ -115,7 +123,7 @@ class PikaDaemon(DaemonRunnerWrapper):
             override acks it itself, now or later, with ``ack(method_frame.delivery_tag)``.
 
         An exception does not stop the daemon: the message is parked in
-        ``<queue>.undeliverable``, or given back after a pause if there is no such queue.
+        ``<queue>.undeliverable``, or given back after a pause where that is not allowed.
         """
         print(method_frame, properties, body)
 
@@ -123,11 +131,12 @@ class PikaDaemon(DaemonRunnerWrapper):
         """Called once on the main thread, in the daemon process, before it connects."""
 
     def jobKey(self, properties: BasicProperties) -> Any:
-        """What a redelivered message is recognised by while its first copy is being handled.
+        """What a redelivered message is recognised by, beside its body, address and properties.
 
         Returns:
             A hashable value, or None if there is none; then the job is run again. The default is
-            the ``message_id``. Called on the I/O thread.
+            the ``message_id``. Called on the I/O thread, at most once for a delivery. If it
+            raises, that is logged and taken for None.
         """
         return properties.message_id
 
@@ -135,7 +144,8 @@ class PikaDaemon(DaemonRunnerWrapper):
         """What to send in place of a reply that can never be delivered (too large, unencodable).
 
         Returns:
-            A smaller message, or None to park what there is. Called on the I/O thread.
+            A smaller message, or None to park what there is. Called on the I/O thread. If it
+            raises, that is logged and taken for None.
         """
         return None
 
@@ -177,11 +187,12 @@ class PikaDaemon(DaemonRunnerWrapper):
             exchange: where to; ``""`` is the default exchange.
             routing_key: at most 255 bytes.
             message: text is encoded as UTF-8.
-            properties: default: ``content_type``, delivery mode 2, empty headers.
+            properties: default: ``content_type``, delivery mode 2, empty headers. They are copied.
             UUID: put into the headers.
 
         Raises:
             MessageTooLargeError: it is larger than the broker is known to accept.
+            UnencodableError: body, address or properties do not fit their AMQP types.
             ClosedError: the daemon is not running.
         """
         outgoing = self._outgoing(exchange, routing_key, message, properties, UUID)
@@ -194,17 +205,19 @@ class PikaDaemon(DaemonRunnerWrapper):
         self.sendMessage(self.output_exchange, routing_key or self.output_key, message, UUID=UUID)
 
     def park(self, reason: str, fallback: Outgoing | None = None) -> None:
-        """Put the message being handled aside in ``<queue>.undeliverable``, and ack it.
+        """Move the message being handled to ``<queue>.undeliverable``, which is declared if needed.
 
         Only inside a handler, which then must not return True.
 
         Args:
             reason: goes into the parked copy's header ``x-edeposit-reason``, and the log.
-            fallback: what to publish if there is no such queue; without it the message is given
-                back to its queue after a pause.
+            fallback: what to publish if the daemon's user may not declare that queue; without it
+                the message is given back to its queue after a pause.
         """
-        what = (self._current.delivery, reason, fallback)
-        self._running_link().post(self._ledger.park, what)
+        self._park(self._current.delivery, reason, fallback)
+
+    def _park(self, delivery: Delivery, reason: str, fallback: Outgoing | None = None) -> None:
+        self._running_link().post(self._ledger.park, (delivery, reason, fallback))
 
     def publish(
         self,
@@ -218,7 +231,7 @@ class PikaDaemon(DaemonRunnerWrapper):
 
         Returns:
             A future; its result is None once the broker has confirmed, its exception a
-            ``PublishError`` otherwise (``ConnectionLostError``: it may be there all the same).
+            ``PublishError`` otherwise (``ConnectionLostError``: it may be there nevertheless).
         """
         future: Future[None] = Future()
         outgoing = self._outgoing(exchange, routing_key, message, properties, UUID)
@@ -241,15 +254,35 @@ class PikaDaemon(DaemonRunnerWrapper):
             properties = BasicProperties(
                 content_type=self.content_type, delivery_mode=2, headers={}
             )
+        else:
+            properties = _copied(properties)
         if uuid is not None:
-            properties = copy.copy(properties)
             properties.headers = {**(properties.headers or {}), "UUID": uuid}
-        body = message.encode("utf-8") if isinstance(message, str) else message
+        return self._checked(exchange, routing_key, _encoded(message), properties)
+
+    def _checked(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        properties: BasicProperties,
+        *,
+        own_id: bool = False,
+    ) -> Outgoing:
+        """A message of the delivery being handled, checked in the thread that sends it."""
         limit = self._running_link().max_message_size
         if limit and len(body) > limit:
             raise MessageTooLargeError(len(body), limit)
         owner = getattr(self._current, "delivery", None)
-        return Outgoing(exchange, routing_key, body, properties, self._ledger.on_published, owner)
+        return Outgoing(
+            exchange,
+            routing_key,
+            body,
+            properties,
+            self._ledger.on_published,
+            owner,
+            own_id=own_id,
+        )
 
     def _frame_max(self) -> int:
         connection = self.connection
@@ -270,27 +303,16 @@ class PikaDaemon(DaemonRunnerWrapper):
 
     # --- handler threads --------------------------------------------------------------------
 
-    def _work(self) -> None:
-        link, ledger = self._running_link(), self._ledger
-        while True:
-            delivery = self._jobs.get()
-            if not link.clear_to_send.is_set():
-                link.clear_to_send.wait()
-            if delivery.dead:
-                continue
-            if ledger.draining:
-                link.post(ledger.give_back, delivery)
-                continue
-            delivery.begun = True
-            self._current.delivery = delivery
-            try:
-                if self.onMessageReceived(delivery.method, delivery.properties, delivery.body):
-                    link.post(ledger.finish, delivery)
-            except BaseException as error:
-                logger.exception("handler failed for delivery %d", delivery.handle)
-                self.park(f"{type(error).__name__} in the handler")
-            finally:
-                self._current.delivery = None
+    def _handle(self, delivery: Delivery) -> None:
+        self._current.delivery = delivery
+        try:
+            if self.onMessageReceived(delivery.method, delivery.properties, delivery.body):
+                self._running_link().post(self._ledger.finish, delivery)
+        finally:
+            self._current.delivery = None
+
+    def _handler_failed(self, delivery: Delivery, error: BaseException) -> None:
+        self._park(delivery, f"{contract.name_of(error)} in the handler")
 
     # --- the connection, on the I/O thread --------------------------------------------------
 
@@ -304,39 +326,22 @@ class PikaDaemon(DaemonRunnerWrapper):
         """A message has come (engine)."""
         if error is not None:
             logger.warning("properties of a message cannot be decoded: %r", error)
+        self._consumer.delivered()
         delivery = self._ledger.accept(method, properties, body)
         if delivery is None:
             return
         if self._ledger.draining:
             self._ledger.give_back(delivery)
         else:
-            self._jobs.put(delivery)
+            self._pool.put(delivery)
 
     def on_channel(self, channel: Channel) -> None:
         """A fresh channel (engine): check the schema, then consume."""
         if self._ledger.draining:
             self._abandon("the connection was lost while draining")
-        elif self.output_exchange:
-            channel.exchange_declare(
-                self.output_exchange, passive=True, callback=lambda _frame: self._consume(channel)
-            )
         else:
-            self._consume(channel)
-
-    def _consume(self, channel: Channel) -> None:
-        def with_qos(_frame: Any) -> None:
-            self._consumer_tag = channel.basic_consume(
-                self.queue, on_message_callback=lambda *_: None, callback=consuming
-            )
-
-        def consuming(_frame: Any) -> None:
-            self._resubscribing.reset()
-            self._running_link().usable()
-
-        if not self.queue:
-            self._running_link().usable()
-            return
-        channel.basic_qos(prefetch_count=self._prefetch_count(), callback=with_qos)
+            self._stuck_at_consume = 0
+            self._consumer.start(channel)
 
     def _prefetch_count(self) -> int:
         prefetch = settings.RABBITMQ_PREFETCH if self.prefetch is None else self.prefetch
@@ -357,35 +362,19 @@ class PikaDaemon(DaemonRunnerWrapper):
         self._was_ready = True
         self._set_state(self._working_state)
         self.ready(self._working_state)
+        self._ledger.usable()
 
     def on_cancelled(self) -> None:
         """The broker took the consumer away: its queue was deleted or moved (engine)."""
         logger.warning("the broker cancelled the consumer of %r", self.queue)
-        self._consumer_tag = None
+        self._ledger.consumer_cancelled(self._pool.withdraw())
         self._set_state("cancelled")
-        self._resubscribe_later()
-
-    def _resubscribe_later(self) -> None:
-        link = self._running_link()
-        channel = link.channel
-
-        def probed(exists: bool) -> None:
-            if link.channel is not channel or channel is None or self._ledger.draining:
-                return
-            if exists:
-                self._consume(channel)
-            else:
-                logger.warning("queue %r is still missing", self.queue)
-                self._resubscribe_later()
-
-        link.ioloop.call_later(
-            min(self._resubscribing.next(), 5.0), lambda: link.probe(self.queue, probed)
-        )
+        self._consumer.cancelled()
 
     def on_down(self, failure: Failure, unconfirmed: list[Outgoing]) -> None:
         """The channel is gone (engine)."""
-        self._consumer_tag = None
-        self._ledger.channel_lost(failure, unconfirmed)
+        self._consumer.down()
+        self._ledger.channel_lost(failure, unconfirmed, self._pool.withdraw())
 
     def on_retry(self, failure: Failure, delay: float) -> bool:
         """There will be another attempt (engine); False gives up."""
@@ -417,11 +406,22 @@ class PikaDaemon(DaemonRunnerWrapper):
 
     def on_tick(self) -> None:
         """Once a second (engine)."""
-        if all(thread.is_alive() for thread in self._threads):
-            self.notify_watchdog()
-        self._ledger.expire()
+        self._pool.check()
+        self.notify_watchdog()
+        self._ledger.tick()
+        if not self._ledger.draining:
+            self._consumer.check(self._ledger.unfinished)
+            self._make_room()
         if self._state and self._achieved() != self._told:
             self._set_state(self._state)
+
+    def _make_room(self) -> None:
+        """Requests whose answers nobody takes must not use up the prefetch."""
+        stuck = min(self._ledger.outbox.stuck, _STUCK_MOST)
+        room = max(self._prefetch_count() - self._concurrency(), 1)
+        if stuck - self._stuck_at_consume >= room:
+            self._stuck_at_consume = stuck
+            self._consumer.renew()
 
     # --- start and stop ---------------------------------------------------------------------
 
@@ -439,14 +439,26 @@ class PikaDaemon(DaemonRunnerWrapper):
             confirm_timeout=settings.RABBITMQ_CONFIRM_TIMEOUT,
             max_message_size=settings.RABBITMQ_MAX_MESSAGE_SIZE,
         )
-        self._ledger = Ledger(link, self.queue, self.jobKey, self.replaceUndeliverable)
+        self._ledger = Ledger(
+            link,
+            self.output_exchange,
+            self.queue and self.queue + contract.PARKING_SUFFIX,
+            contract.parked_properties,
+            self.jobKey,
+            self.replaceUndeliverable,
+        )
+        self._pool = HandlerPool(self._handle, self._handler_failed, link.clear_to_send)
+        self._consumer = Consumer(
+            link,
+            self.queue,
+            self.output_exchange,
+            self._prefetch_count,
+            lambda: not self._ledger.draining,
+        )
         link.ioloop.add_handler(self.signals.fileno(), self._on_signal, IOLoop.READ)
         self._set_state("connecting")
         self.onStart()
-        for number in range(self._concurrency() if self.queue else 0):
-            thread = threading.Thread(target=self._work, name=f"handler-{number}", daemon=True)
-            thread.start()
-            self._threads.append(thread)
+        self._pool.start(self._concurrency() if self.queue else 0)
         link.run()
         if self._start_failure is not None:
             raise StartError(str(self._start_failure))
@@ -460,22 +472,17 @@ class PikaDaemon(DaemonRunnerWrapper):
                 self.drain()
 
     def drain(self) -> None:
-        """Stop consuming, finish what is being handled, leave; called again: leave at once."""
+        """Stop consuming, finish what is being handled, exit; called again: exit at once."""
         link, ledger = self._running_link(), self._ledger
         if ledger.draining:
             self._abandon("second signal")
             return
-        logger.info("draining: %d requests at hand", ledger.unfinished)
+        logger.info("draining: %d requests unfinished", ledger.unfinished)
         self._set_state("draining")
-        link.open_gate()
-        if link.channel is not None and link.channel.is_open and self._consumer_tag:
-            link.channel.basic_cancel(self._consumer_tag)
+        self._consumer.cancel()
         ledger.drain()
-        try:
-            while True:
-                ledger.give_back(self._jobs.get_nowait())
-        except queue_module.Empty:
-            pass
+        for delivery in self._pool.withdraw():
+            ledger.give_back(delivery)
         link.flush()
         link.ioloop.call_later(
             self.stop_timeout, lambda: self._abandon(f"stop_timeout ({self.stop_timeout:g} s)")
@@ -484,11 +491,9 @@ class PikaDaemon(DaemonRunnerWrapper):
 
     def _check_drained(self) -> None:
         link = self._running_link()
-        if self._ledger.live or len(link.publisher) or not self.is_idle():
-            return
-        if self._ledger.unfinished and not link.is_usable:
+        if not link.is_usable and self._ledger.unfinished:
             self._abandon("there is no connection to answer on")
-        else:
+        elif not self._ledger.unfinished and self._ledger.outbox.is_empty and self.is_idle():
             self._leave()
 
     def is_idle(self) -> bool:
@@ -506,7 +511,7 @@ class PikaDaemon(DaemonRunnerWrapper):
             self._leave()
             return
         logger.warning(
-            "leaving with %d requests unfinished, they go back to the queue: %s", unfinished, why
+            "exiting with %d requests unfinished, they go back to the queue: %s", unfinished, why
         )
         self._set_state("aborted", reason=why)
         self._running_link().stop()
@@ -524,10 +529,38 @@ class PikaDaemon(DaemonRunnerWrapper):
 
     def _achieved(self) -> dict[str, Any]:
         """What the daemon has done so far, for its status."""
-        return {"queue": self.queue, "handled": self._ledger.handled}
+        achieved = {"queue": self.queue, "handled": self._ledger.handled}
+        if self._ledger.outbox.stuck:
+            achieved["stuck"] = self._ledger.outbox.stuck
+        if self._pool.replaced:
+            achieved["handlers_replaced"] = self._pool.replaced
+        return achieved
 
     def onExit(self) -> None:
-        """Leave the broker; overriders call this one too."""
+        """Disconnect from the broker; overriders call this one too."""
         if self._link is not None:
-            self._link.stop()
+            call_hook(self._link.stop)
         super().onExit()
+
+
+def _copied(properties: BasicProperties) -> BasicProperties:
+    """The caller may go on using its object."""
+    try:
+        copied = copy.copy(properties)
+        copied.headers = copy.deepcopy(properties.headers)
+        return copied
+    except Exception as error:
+        raise UnencodableError(f"the properties cannot be copied: {error!r}") from error
+
+
+def _encoded(message: str | bytes) -> bytes:
+    if isinstance(message, bytes):
+        return message
+    if isinstance(message, (bytearray, memoryview)):
+        return bytes(message)
+    if not isinstance(message, str):
+        raise UnencodableError(f"a body is text or bytes, not {type(message).__name__}")
+    try:
+        return message.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UnencodableError(f"the body cannot be encoded: {error}") from error

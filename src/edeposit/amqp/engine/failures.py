@@ -18,7 +18,9 @@ from pika.exceptions import (
     AMQPHeartbeatTimeout,
     AuthenticationError,
     ChannelClosed,
+    ChannelClosedByBroker,
     ConnectionClosed,
+    ConnectionClosedByBroker,
     IncompatibleProtocolError,
     ProbableAccessDeniedError,
     ProbableAuthenticationError,
@@ -37,11 +39,13 @@ class Failure(NamedTuple):
         code: stable short name, for status output and log searches.
         text: one sentence for people.
         stubborn: True if only a person can repair it; it is retried, slowly.
+        reply_code: with which the broker has closed channel or connection; 0 if it has not.
     """
 
     code: str
     text: str
     stubborn: bool
+    reply_code: int = 0
 
     def __str__(self) -> str:
         return f"{self.text} [{self.code}]"
@@ -65,6 +69,18 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def explain(error: BaseException, parameters: pika.ConnectionParameters) -> Failure:
     """Translate what pika reported into a ``Failure``. Never contains the password."""
+    return _explain(error, parameters)._replace(reply_code=reply_code(error))
+
+
+def reply_code(error: BaseException) -> int:
+    """The broker's reply code if it has closed the channel or the connection, else 0."""
+    for cause in _causes(error):
+        if isinstance(cause, (ChannelClosedByBroker, ConnectionClosedByBroker)):
+            return int(cause.reply_code)
+    return 0
+
+
+def _explain(error: BaseException, parameters: pika.ConnectionParameters) -> Failure:
     where = f"{parameters.host}:{parameters.port}"
     causes = list(_causes(error))
     user = getattr(parameters.credentials, "username", "?")

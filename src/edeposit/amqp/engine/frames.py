@@ -76,6 +76,23 @@ def _publish_frame(channel: int, exchange: str, routing_key: str, mandatory: boo
     return _FRAME_START.pack(METHOD, channel, len(payload)) + payload + END
 
 
+def check_address(exchange: str, routing_key: str, mandatory: bool) -> None:
+    """See whether exchange and routing key can be encoded.
+
+    Raises:
+        UnencodableError: they cannot.
+    """
+    try:
+        # Channel 1 is what a daemon's connection uses, so the cached frame serves the publish.
+        _publish_frame(1, exchange, routing_key, mandatory)
+    except UnencodableError:
+        raise
+    except Exception as error:  # a lone surrogate, or no text at all
+        raise UnencodableError(
+            f"exchange {exchange!r} or routing key {routing_key!r} cannot be encoded: {error}"
+        ) from error
+
+
 def _short_string(value: str | bytes, what: str) -> bytes:
     # surrogateescape: the adapter decodes foreign bytes with it, and they must come out again.
     encoded = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
@@ -146,6 +163,20 @@ def encode_properties(properties: BasicProperties) -> bytes:
     return flags.to_bytes(2, "big") + b"".join(pieces)
 
 
+def encode_checked(properties: BasicProperties) -> bytes:
+    """As ``encode_properties``, for properties that a user has filled.
+
+    Raises:
+        UnencodableError: whatever is wrong with them.
+    """
+    try:
+        return encode_properties(properties)
+    except UnencodableError:
+        raise
+    except Exception as error:  # a value of a wrong type fails in many ways
+        raise UnencodableError(f"the properties cannot be encoded: {error!r}") from error
+
+
 def _add_short_strings(
     properties: BasicProperties, names: tuple[tuple[str, int], ...], pieces: list[bytes]
 ) -> int:
@@ -181,13 +212,14 @@ def publish_frames(
     exchange: str,
     routing_key: str,
     mandatory: bool,
-    properties: BasicProperties,
+    properties: BasicProperties | bytes,
     body: bytes,
     frame_max: int,
 ) -> list[bytes]:
     """Encode a whole message as chunks ready for the socket.
 
     Args:
+        properties: as they are, or encoded by ``encode_properties``.
         frame_max: negotiated largest frame in bytes, overhead included.
 
     Returns:
@@ -197,7 +229,7 @@ def publish_frames(
         UnencodableError: the routing key, the exchange or a property does not fit its AMQP type,
             or the content header does not fit one frame (the broker would close the connection).
     """
-    encoded = encode_properties(properties)
+    encoded = properties if isinstance(properties, bytes) else encode_properties(properties)
     size = len(body)
     if len(encoded) + 12 + FRAME_OVERHEAD > frame_max:
         raise UnencodableError(
