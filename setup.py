@@ -1,7 +1,6 @@
 """edeposit.amqp: Python functions as Unix daemons behind RabbitMQ."""
 
 import re
-from itertools import chain
 from pathlib import Path
 
 from setuptools import find_namespace_packages, setup
@@ -40,18 +39,26 @@ EXTRAS = {
     # edeposit.amqp.testing: pytest fixtures, and certificates for TLS tests.
     "testing": ["pytest>=7", "cryptography>=41"],
 }
+TESTING = EXTRAS["testing"]
+EXTRAS["all"] = sorted({need for needs in EXTRAS.values() for need in needs} - set(TESTING))
 DEVELOPMENT = [
     "beautifulsoup4",
+    "build",
     "clamd",
+    "furo",
     "hypothesis",
+    "import-linter",
     "lxml-stubs",
     "mypy",
+    "playwright",
     "pypdf",
+    "pytest-cov",
     "pytest-timeout",
     "pytest-xdist",
     "requests",
     "ruff",
     "sphinx",
+    "twine",
     "types-PyYAML",
     "types-passlib",
     "types-setuptools",
@@ -64,8 +71,14 @@ setup(
     long_description=READ_ME,
     long_description_content_type="text/x-rst",
     author="the edeposit.amqp authors",
-    license="MIT",
-    python_requires=">=3.10",
+    license_expression="MIT",
+    license_files=["LICENSE"],
+    project_urls={
+        "Source": "https://github.com/edeposit/edeposit.amqp",
+        "Issues": "https://github.com/edeposit/edeposit.amqp/issues",
+        "Changes": "https://github.com/edeposit/edeposit.amqp/blob/main/CHANGES.rst",
+    },
+    python_requires=">=3.11",
     package_dir={"": "src"},
     packages=find_namespace_packages("src", include=["edeposit.*"]),
     package_data={
@@ -73,6 +86,13 @@ setup(
         "edeposit.amqp.aleph.simulator": ["*.csv", "*.xml"],
         "edeposit.amqp.harvester": ["sources/*.yaml", "sources/samples/*"],
     },
+    # In share/ of the environment: what an operator copies, or `make install` uses.
+    data_files=[
+        (
+            "share/edeposit-amqp/systemd",
+            sorted(str(path.relative_to(HERE)) for path in HERE.glob("systemd/*")),
+        )
+    ],
     scripts=sorted(str(path.relative_to(HERE)) for path in HERE.glob("bin/*.py")),
     install_requires=[
         # engine/fastconnection.py overrides two private methods;
@@ -82,7 +102,7 @@ setup(
         "msgspec>=0.18",
         "rich>=13",
     ],
-    extras_require={**EXTRAS, "development": [*DEVELOPMENT, *chain(*EXTRAS.values())]},
+    extras_require={**EXTRAS, "development": [*DEVELOPMENT, *TESTING, *EXTRAS["all"]]},
     entry_points={
         "edeposit.amqp.services": [
             "aleph = edeposit.amqp.aleph",
@@ -93,8 +113,17 @@ setup(
         ]
     },
     classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: No Input/Output (Daemon)",
+        "Intended Audience :: Developers",
+        "Intended Audience :: System Administrators",
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: System :: Distributed Computing",
+        "Typing :: Typed",
     ],
 )

@@ -95,6 +95,11 @@ def react(message, send_back):
         raise BadMetaclassError
     if what == "send":
         send(**argument)
+    if what == "send-twice":
+        properties = BasicProperties(headers={"n": 0})
+        daemon.sendMessage("echo", "result", "routable", properties)
+        daemon.sendMessage("echo", argument, "unroutable", properties)
+        properties.headers["n"] = 1
     if what == "send-uuid-object":
         send(correlation_id=uuid_module.uuid4())
     if what == "abort":

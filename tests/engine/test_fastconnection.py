@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edeposit.amqp.engine import frames
-from edeposit.amqp.engine.fastconnection import AdapterConnection
+from edeposit.amqp.engine.fastconnection import FastConnection
 
 
 class Events:
@@ -31,14 +31,14 @@ class Events:
         pass
 
 
-class Unconnected(AdapterConnection):
+class Unconnected(FastConnection):
     """The parsing part alone, fed by hand."""
 
     def __init__(self, events):
         self._frame_buffer = b""
         self.bytes_received = self.frames_received = 0
-        self._watched, self._events = 1, events
-        self.others = []
+        self.others, self.errors = [], []
+        self._watched, self._events, self._on_error = 1, events, self.errors.append
 
     def _process_frame(self, frame_value):
         self.others.append(frame_value)

@@ -274,10 +274,19 @@ def test_a_link_for_the_lock_counts_as_a_lock(home, victim):
 @pytest.mark.parametrize(
     "name",
     [
-        b"\xff\xfe.pdf", b"a\nb.pdf", b"a\rb.pdf", b"\x01.pdf", b"a" * 251 + b".pdf", b"-rf.pdf",
-        "příliš žluťoučký.pdf".encode(), b"$(id).pdf", b"a\xe2\x80\xa8b.pdf", b"%s%n.pdf", b"'.pdf",
+        b"\xff\xfe.pdf",
+        b"a\nb.pdf",
+        b"a\rb.pdf",
+        b"\x01.pdf",
+        b"a" * 251 + b".pdf",
+        b"-rf.pdf",
+        "příliš žluťoučký.pdf".encode(),
+        b"$(id).pdf",
+        b"a\xe2\x80\xa8b.pdf",
+        b"%s%n.pdf",
+        b"'.pdf",
     ],
-)  # fmt: skip
+)
 def test_odd_names_are_imported_and_cannot_forge_a_log(home, name):
     path = os.fsencode(home) + b"/" + name
     with open(path, "wb") as file:

@@ -34,8 +34,10 @@ def test_equal_names_of_a_directory_belong_together():
     files = ("a.json", "a.pdf", "b.json", "c.pdf")
     assert pairs_of(*files).items == [item("a.json", "a.pdf"), item("b.json"), item(ebook="c.pdf")]
     assert pairs_of("a.json", "A.pdf", "c.x").items == [
-        item(ebook="A.pdf"), item("a.json"), item(ebook="c.x"),
-    ]  # fmt: skip
+        item(ebook="A.pdf"),
+        item("a.json"),
+        item(ebook="c.x"),
+    ]
 
 
 def test_three_of_a_name_are_not_imported():
@@ -47,19 +49,23 @@ def test_three_of_a_name_are_not_imported():
 def test_isbn_pairs_over_directories_and_spellings():
     files = ("m/80-86056-31-7.json", "m/x.json", "m/y.json", "e/9788086056319.pdf")
     assert pairs_of(*files).items == [
-        item("m/80-86056-31-7.json", "e/9788086056319.pdf"), item("m/x.json"), item("m/y.json"),
-    ]  # fmt: skip
+        item("m/80-86056-31-7.json", "e/9788086056319.pdf"),
+        item("m/x.json"),
+        item("m/y.json"),
+    ]
     one, two = "a/80-86056-31-7.pdf", "b/8086056317.pdf"
     assert pairs_of("c/80-86056-31-7.csv", one, two).items == [
-        item("c/80-86056-31-7.csv", one), item(ebook=two),
-    ]  # fmt: skip
+        item("c/80-86056-31-7.csv", one),
+        item(ebook=two),
+    ]
 
 
 def test_flags_switch_each_rule_off():
     assert pairs_of("a.json", "a.pdf", flags=set()).items == [item("a.json"), item(ebook="a.pdf")]
     assert pairs_of("a.json", "b.pdf", flags={"SAME_NAME_DIR_PAIRING"}).items == [
-        item("a.json"), item(ebook="b.pdf"),
-    ]  # fmt: skip
+        item("a.json"),
+        item(ebook="b.pdf"),
+    ]
     only_isbn = {"ISBN_PAIRING"}
     assert pairs_of("8086056317.json", "d/8086056317.pdf", flags=only_isbn).items == [
         item("8086056317.json", "d/8086056317.pdf")

@@ -389,7 +389,7 @@ def test_a_request_through_the_default_exchange_has_no_prefix(service, make_daem
 )
 def test_a_compressed_request_is_served(service, daemon, encoding, pack):
     number = service.send(pack(json.dumps(ECHO).encode()), content_encoding=encoding)
-    method, properties, body = service.get()
+    _, properties, body = service.get()
     assert (properties.headers["UUID"], json.loads(body)) == (number, ECHO)
     assert properties.content_encoding is None
 

@@ -17,7 +17,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,30 @@ class Setting(NamedTuple):
     text: str
     check: Callable[[Any], str | None] | None = None
     secret: bool = False
+
+
+_T = TypeVar("_T")
+
+
+def declare(
+    default: _T,
+    text: str,
+    check: Callable[[Any], str | None] | None = None,
+    *,
+    secret: bool = False,
+) -> _T:
+    """Declare a setting as a constant of its module: ``NAME = declare(default, text)``.
+
+    For type checkers the constant has the type of its default, and it will: ``declared`` takes the
+    declarations away, so that the module's ``__getattr__`` answers for their names.
+    """
+    return cast(_T, Setting("", default, text, check, secret))
+
+
+def declared(module: dict[str, Any]) -> tuple[Setting, ...]:
+    """Take the declarations out of a module's ``globals()``; returns the table of them."""
+    names = [name for name, value in module.items() if isinstance(value, Setting)]
+    return tuple(module.pop(name)._replace(name=name) for name in names)
 
 
 def between(low: float, high: float) -> Callable[[Any], str | None]:

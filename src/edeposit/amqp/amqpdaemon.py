@@ -28,7 +28,7 @@ from edeposit.amqp.engine.deliveries import Delivery
 from edeposit.amqp.engine.hooks import tell
 from edeposit.amqp.engine.parameters import getConParams
 from edeposit.amqp.engine.publisher import Outgoing, new_message_id
-from edeposit.amqp.errors import PublishError
+from edeposit.amqp.errors import DeadlyRequestError, PublishError
 from edeposit.amqp.pikadaemon import PikaDaemon
 from edeposit.amqp.serializers import deserialize, serialize_bytes
 from edeposit.amqp.serializers.compression import compress, decompress
@@ -161,12 +161,7 @@ class AMQPDaemon(PikaDaemon):
             True, unless the request was parked.
         """
         started = time.monotonic()
-        request = _Request(
-            _uuid_of(properties),
-            self.parseKey(method_frame),
-            properties,
-            getattr(self._current, "delivery", None),
-        )
+        request = self._new_request(method_frame, properties)
         if request.uuid is None:
             return self._no_uuid(request, method_frame, body)
         try:
@@ -319,6 +314,22 @@ class AMQPDaemon(PikaDaemon):
             self._ledger.on_published,
             own_id=True,
         )
+
+    def _refuse(
+        self,
+        method_frame: Basic.Deliver,
+        properties: BasicProperties,
+        body: bytes,
+        error: DeadlyRequestError,
+    ) -> None:
+        request = self._new_request(method_frame, properties)
+        if request.uuid is not None:
+            self.process_exception(error, request.uuid, _answer_key(request), body)
+        super()._refuse(method_frame, properties, body, error)
+
+    def _new_request(self, method_frame: Basic.Deliver, properties: BasicProperties) -> _Request:
+        delivery = getattr(self._current, "delivery", None)
+        return _Request(_uuid_of(properties), self.parseKey(method_frame), properties, delivery)
 
     def _no_uuid(self, request: _Request, method_frame: Basic.Deliver, body: bytes) -> bool:
         """Without a UUID nobody can pair an answer, unless it has an address of its own."""

@@ -62,6 +62,18 @@ class ClosedError(AMQPError):
     """The client or daemon is closed or closing and takes no more messages."""
 
 
+class DeadlyRequestError(AMQPError):
+    """A request is not run again: each process that handled it has died over it.
+
+    Attributes:
+        deaths: of how many processes this is known.
+    """
+
+    def __init__(self, deaths: int) -> None:
+        super().__init__(f"not run again: the process died each time ({deaths + 1} times)")
+        self.deaths = deaths
+
+
 class CallTimeoutError(AMQPError, TimeoutError):
     """No answer came within the time-out; the request may still be, or have been, run."""
 

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import pika
 from pika.channel import Channel
 
-from edeposit.amqp.engine.connection import Backoff, BrokerConnection
+from edeposit.amqp.engine.backoff import Backoff
+from edeposit.amqp.engine.connection import BrokerConnection
 
 logger = logging.getLogger(__name__)
 

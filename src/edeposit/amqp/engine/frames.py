@@ -207,6 +207,18 @@ def header_frame_size(properties: BasicProperties) -> int:
     return len(encode_properties(properties)) + 12 + FRAME_OVERHEAD
 
 
+def check_header(encoded: bytes, frame_max: int) -> None:
+    """See whether encoded properties fit one frame.
+
+    Raises:
+        UnencodableError: they do not; the broker would close the connection.
+    """
+    if len(encoded) + 12 + FRAME_OVERHEAD > frame_max:
+        raise UnencodableError(
+            f"the message's headers need {len(encoded)} bytes, one frame holds {frame_max}"
+        )
+
+
 def publish_frames(
     channel: int,
     exchange: str,
@@ -231,10 +243,7 @@ def publish_frames(
     """
     encoded = properties if isinstance(properties, bytes) else encode_properties(properties)
     size = len(body)
-    if len(encoded) + 12 + FRAME_OVERHEAD > frame_max:
-        raise UnencodableError(
-            f"the message's headers need {len(encoded)} bytes, one frame holds {frame_max}"
-        )
+    check_header(encoded, frame_max)
     start = (
         _publish_frame(channel, exchange, routing_key, mandatory)
         + _CONTENT_HEADER.pack(HEADER, channel, len(encoded) + 12, 60, 0, size)

@@ -20,6 +20,10 @@ from edeposit.amqp.engine.jobs import digest_of
 
 logger = logging.getLogger(__name__)
 
+#: A request that has ended so many processes is not run again. The first death is not counted, as
+#: a request is noted from its second delivery on.
+DEATHS_MOST = 2
+
 # Each entry is a request that has killed a process and has not come back since.
 _ENTRIES_MOST = 1000
 _END = b".\n"
@@ -42,6 +46,7 @@ class Journal:
     def open(self) -> None:
         """Read what the last process has left."""
         try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             logger.warning("deaths of the process are not counted: %s", error)

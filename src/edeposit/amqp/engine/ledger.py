@@ -20,7 +20,7 @@ from pika.spec import Basic, BasicProperties
 from edeposit.amqp.engine.acks import AckMerger
 from edeposit.amqp.engine.connection import BrokerConnection
 from edeposit.amqp.engine.deliveries import Delivery, MarkParked, State
-from edeposit.amqp.engine.failures import Failure
+from edeposit.amqp.engine.diagnosis import Diagnosis
 from edeposit.amqp.engine.jobs import JobTable
 from edeposit.amqp.engine.outbox import Outbox, Replace
 from edeposit.amqp.engine.publisher import Outgoing
@@ -39,6 +39,7 @@ class Ledger:
         mark_parked: makes the properties of a parked copy.
         job_key: the user's ``jobKey``.
         replace: the user's ``replaceUndeliverable``.
+        confirm_timeout: seconds until an unconfirmed message is taken for refused.
 
     Attributes:
         handled: how many have been acked.
@@ -55,12 +56,13 @@ class Ledger:
         mark_parked: MarkParked,
         job_key: Callable[[BasicProperties], Any],
         replace: Replace,
+        confirm_timeout: float,
     ) -> None:
         self.handled = 0
         self._link = link
         self._acks = AckMerger()
         self._jobs = JobTable(job_key)
-        self._side = SuspectChannel(link, spared=exchange)
+        self._side = SuspectChannel(link, exchange, confirm_timeout)
         self.outbox = Outbox(
             link, self._side, parking_queue, mark_parked, replace, self._end_if_done, self.give_back
         )
@@ -172,7 +174,7 @@ class Ledger:
     # --- the channel or the consumer is gone ------------------------------------------------
 
     def channel_lost(
-        self, failure: Failure, unconfirmed: list[Outgoing], waiting: Iterable[Delivery]
+        self, failure: Diagnosis, unconfirmed: list[Outgoing], waiting: Iterable[Delivery]
     ) -> None:
         """Running jobs go on without tags.
 

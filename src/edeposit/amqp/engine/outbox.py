@@ -20,7 +20,8 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from edeposit.amqp.engine.connection import Backoff, BrokerConnection
+from edeposit.amqp.engine.backoff import Backoff
+from edeposit.amqp.engine.connection import BrokerConnection
 from edeposit.amqp.engine.deliveries import (
     Delivery,
     MarkParked,
@@ -29,7 +30,7 @@ from edeposit.amqp.engine.deliveries import (
     park_reply,
     park_request,
 )
-from edeposit.amqp.engine.failures import Failure
+from edeposit.amqp.engine.diagnosis import Diagnosis
 from edeposit.amqp.engine.hooks import call_hook
 from edeposit.amqp.engine.publisher import Outgoing
 from edeposit.amqp.engine.suspects import SuspectChannel, is_suspect
@@ -129,7 +130,7 @@ class Outbox:
             self.send(outgoing)
         self._side.resume()
 
-    def lost(self, failure: Failure, unconfirmed: list[Outgoing]) -> None:
+    def lost(self, failure: Diagnosis, unconfirmed: list[Outgoing]) -> None:
         """The channel is gone: what it has not confirmed is sent again."""
         limit = self._link.max_message_size
         for outgoing in unconfirmed:

@@ -17,7 +17,7 @@ from typing import Any
 import pika
 from pika.channel import Channel
 
-from edeposit.amqp.engine import failures, frames
+from edeposit.amqp.engine import diagnosis, frames
 from edeposit.amqp.engine.connection import BrokerConnection
 from edeposit.amqp.engine.publisher import Outgoing, unroutable
 from edeposit.amqp.errors import PublishError, RefusedError, RejectedError
@@ -34,10 +34,11 @@ _BAD_FOR = 600.0
 _OPEN_AGAIN_AFTER = 0.2
 
 
-def is_suspect(failure: failures.Failure, outgoing: Outgoing) -> bool:
+def is_suspect(failure: diagnosis.Diagnosis, outgoing: Outgoing) -> bool:
     """May this unconfirmed message be why the channel was closed?"""
     outgoing.losses += 1
-    return failure.reply_code not in _NOBODYS_FAULT or outgoing.losses >= _SUSPECT_AFTER
+    blamed = failure.reply_code not in _NOBODYS_FAULT and failure.code != "ack-timeout"
+    return blamed or outgoing.losses >= _SUSPECT_AFTER
 
 
 class SuspectChannel:
@@ -46,10 +47,12 @@ class SuspectChannel:
     Args:
         link: the connection.
         spared: an exchange that is never taken for bad; the main channel watches it.
+        confirm_timeout: seconds until an unconfirmed message is taken for refused.
     """
 
-    def __init__(self, link: BrokerConnection, spared: str) -> None:
+    def __init__(self, link: BrokerConnection, spared: str, confirm_timeout: float) -> None:
         self._link = link
+        self._confirm_timeout = confirm_timeout
         self._spared = spared
         self._waiting: deque[Outgoing] = deque()
         self._current: Outgoing | None = None
@@ -57,12 +60,15 @@ class SuspectChannel:
         self._channel: Channel | None = None
         self._opening = False
         self._bad: dict[str, float] = {}
+        self._suspected: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._waiting) + (self._current is not None)
 
     def is_bad(self, exchange: str) -> bool:
-        """Has a message to this exchange closed the channel lately?"""
+        """Has a message to this exchange closed the channel lately, or is one suspect of it?"""
+        if exchange in self._suspected:
+            return True
         since = self._bad.get(exchange)
         if since is None:
             return False
@@ -74,6 +80,8 @@ class SuspectChannel:
     def publish(self, outgoing: Outgoing) -> None:
         """Send a message when its turn comes."""
         self._waiting.append(outgoing)
+        if outgoing.exchange != self._spared:
+            self._suspected.add(outgoing.exchange)
         self.resume()
 
     def declare(self, queue: str, done: Callable[[bool], None]) -> None:
@@ -89,7 +97,7 @@ class SuspectChannel:
 
         def closed(_channel: Any, reason: Exception) -> None:
             # 406: the queue is there, with other arguments.
-            done(bool(answered) or failures.reply_code(reason) == 406)
+            done(bool(answered) or diagnosis.reply_code(reason) == 406)
 
         channel = self._new_channel(opened)
         if channel is None:
@@ -99,6 +107,8 @@ class SuspectChannel:
 
     def resume(self) -> None:
         """Go on with what waits, if there is a connection."""
+        if not self._waiting and self._current is None:
+            self._suspected.clear()
         if self._current is not None or not self._waiting or not self._link.is_usable:
             return
         if self._channel is not None and self._channel.is_open:
@@ -108,7 +118,7 @@ class SuspectChannel:
 
     def expire(self) -> None:
         """See to the deadline of the message on its way; call it now and then."""
-        late = time.monotonic() - self._sent_at > self._link.confirm_timeout
+        late = time.monotonic() - self._sent_at > self._confirm_timeout
         if self._current is not None and late and not self._link.blocked:
             outgoing, self._current = self._current, None
             if self._channel is not None and self._channel.is_open:
@@ -164,7 +174,7 @@ class SuspectChannel:
                 outgoing.mandatory,
                 outgoing.encoded,
                 outgoing.body,
-                connection.params.frame_max,
+                self._link.frame_max,
             )
         except PublishError as error:
             outgoing.done(outgoing, error)
@@ -196,7 +206,7 @@ class SuspectChannel:
         self._opening = False
         self._channel = None
         outgoing, self._current = self._current, None
-        code = failures.reply_code(reason)
+        code = diagnosis.reply_code(reason)
         if outgoing is not None and code not in _NOBODYS_FAULT:
             if code in (403, 404) and outgoing.exchange != self._spared:
                 self._note_bad(outgoing.exchange)
@@ -204,8 +214,7 @@ class SuspectChannel:
             outgoing.done(outgoing, RejectedError(f"the broker does not take it: {text}", code))
         elif outgoing is not None:
             self._waiting.appendleft(outgoing)
-        if self._waiting:
-            self._link.ioloop.call_later(_OPEN_AGAIN_AFTER, self.resume)
+        self._link.ioloop.call_later(_OPEN_AGAIN_AFTER, self.resume)
 
     def _note_bad(self, exchange: str) -> None:
         self._bad.pop(exchange, None)

@@ -29,10 +29,23 @@ from edeposit.amqp.ftp.structures import (
 )
 
 __all__ = [
-    "AddUser", "ChangePassword", "DataPair", "EPublication", "EbookFile", "FTPError",
-    "GetUserSettings", "ImportRequest", "ListRegisteredUsers", "MetadataFile", "RemoveUser",
-    "SetUserSettings", "UserSettings", "Userlist", "on_start", "reactToAMQPMessage",
-]  # fmt: skip
+    "AddUser",
+    "ChangePassword",
+    "DataPair",
+    "EPublication",
+    "EbookFile",
+    "FTPError",
+    "GetUserSettings",
+    "ImportRequest",
+    "ListRegisteredUsers",
+    "MetadataFile",
+    "RemoveUser",
+    "SetUserSettings",
+    "UserSettings",
+    "Userlist",
+    "on_start",
+    "reactToAMQPMessage",
+]
 
 
 def reactToAMQPMessage(message: Any, send_back: Callable[[Any], None]) -> Any:

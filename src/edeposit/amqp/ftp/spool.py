@@ -137,9 +137,14 @@ class Spool:
         (making / "files").mkdir(0o700, parents=True)
         making.chmod(0o700)
         data = {
-            "uuid": number, "username": username, "home": home, "below": below,
-            "timestamp": timestamp, "announced": announced, "state": COLLECTING,
-        }  # fmt: skip
+            "uuid": number,
+            "username": username,
+            "home": home,
+            "below": below,
+            "timestamp": timestamp,
+            "announced": announced,
+            "state": COLLECTING,
+        }
         SpoolEntry(making, data).save()
         making.rename(directory)
         return SpoolEntry(directory, data)

@@ -14,10 +14,21 @@ from edeposit.amqp.aleph.datastructures.epublication import EPublication
 from edeposit.amqp.ftp.decoders import parse_meta
 
 __all__ = [
-    "FLAGS", "AddUser", "ChangePassword", "DataPair", "EPublication", "EbookFile",
-    "GetUserSettings", "ImportRequest", "ListRegisteredUsers", "MetadataFile", "RemoveUser",
-    "SetUserSettings", "UserSettings", "Userlist",
-]  # fmt: skip
+    "FLAGS",
+    "AddUser",
+    "ChangePassword",
+    "DataPair",
+    "EPublication",
+    "EbookFile",
+    "GetUserSettings",
+    "ImportRequest",
+    "ListRegisteredUsers",
+    "MetadataFile",
+    "RemoveUser",
+    "SetUserSettings",
+    "UserSettings",
+    "Userlist",
+]
 
 # What a user can switch off for himself, in the order of the passwd file and of the messages.
 FLAGS = (

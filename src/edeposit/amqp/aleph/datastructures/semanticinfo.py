@@ -3,9 +3,8 @@
 import re
 from collections import namedtuple
 
-from stdnum import isbn as stdnum_isbn
-
 from edeposit.amqp.aleph.marcxml import MarcRecord, as_record
+from edeposit.amqp.formats import isbn
 
 _SUMMARY = "SE"
 _CLOSED = "90"
@@ -141,7 +140,7 @@ def parse_summary_number(text: str) -> str:
     """The number in such a text: an identification number or ISBN, else any longer number."""
     tokens = [token.strip(_TOKEN_ENDS) for token in text.split()]
     for token in tokens:
-        if _ID_NUMBER.fullmatch(token) or stdnum_isbn.is_valid(token):
+        if _ID_NUMBER.fullmatch(token) or isbn.is_valid(token):
             return token
     for token in tokens:
         if sum(character.isdigit() for character in token) > 3:

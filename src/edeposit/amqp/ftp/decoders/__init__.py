@@ -11,9 +11,14 @@ if TYPE_CHECKING:
     from edeposit.amqp.aleph.datastructures.epublication import EPublication
 
 __all__ = [
-    "SUPPORTED_FILES", "Field", "FieldParser", "MetaParsingException", "canonical_isbn",
-    "is_valid_isbn", "parse_meta",
-]  # fmt: skip
+    "SUPPORTED_FILES",
+    "Field",
+    "FieldParser",
+    "MetaParsingException",
+    "canonical_isbn",
+    "is_valid_isbn",
+    "parse_meta",
+]
 
 SUPPORTED_FILES = {
     "csv": parser_csv.decode,

@@ -1,0 +1,1 @@
+"""Small readers of formats that several services share."""
