@@ -149,7 +149,7 @@ def test_calls_in_flight_survive_a_cut_connection(service, daemon, configured, p
         call = pool.submit(client.call, Do("sleep", 1), 30)
         wait_for(lambda: daemon.runs(), what="the call is handled")
         # Unconfirmed it would be sent again, and be run twice.
-        wait_for(lambda: not len(client._open_link().publisher), what="the broker has confirmed")
+        wait_for(lambda: not len(client._link.publisher), what="the broker has confirmed")
         proxy.cut()
         assert call.result(30) == Do("sleep", 1)
     assert len(daemon.runs()) == 1
