@@ -3,14 +3,19 @@
 A service is a package with a function ``reactToAMQPMessage`` and namedtuple classes. Those that
 ship with edeposit.amqp are listed in ``BUILT_IN``; others are found through the entry point group
 ``edeposit.amqp.services`` and get daemon, client, tool and schema the same way. A service's
-package is imported late, by name, only when its daemon or its classes are needed.
+package is imported late, by name, only when its daemon or its classes are needed. One that is not
+packaged is added at run time, with ``add()``.
 """
 
 import importlib
 import importlib.util
+import re
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import entry_points
 from types import ModuleType
+from typing import Any
 
+from edeposit.amqp import settings
 from edeposit.amqp.errors import StartError
 
 ENTRY_POINT_GROUP = "edeposit.amqp.services"
@@ -25,11 +30,47 @@ BUILT_IN = {
 
 _CLASS_MODULES = ("structures", "datastructures")
 
+# It becomes part of file names and, in capitals, of environment variables.
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+_added: dict[str, ModuleType] = {}
+
+
+def add(
+    react_fn: Callable[..., Any], classes: Mapping[str, Any] | Iterable[type], *, name: str
+) -> None:
+    """Make a service known that is not packaged; it gets settings like the others.
+
+    Args:
+        react_fn: what answers its requests; see ``AMQPDaemon``.
+        classes: the namedtuple classes that its messages may build: a list, or a dict such as
+            ``globals()``.
+        name: of the service; virtual host and exchange have it too, unless the settings
+            ``RABBITMQ_<NAME>_VIRTUALHOST`` and ``RABBITMQ_<NAME>_EXCHANGE`` say otherwise.
+
+    Raises:
+        StartError: the name is none, or belongs to another service.
+        SettingsError: a setting of the service is wrong.
+    """
+    if not _NAME.fullmatch(name):
+        raise StartError(f"{name!r} is no name of a service: use a-z, 0-9 and _, a letter first")
+    if name in services() and name not in _added:
+        raise StartError(f"there is a service {name!r} already: {services()[name]}")
+    module = ModuleType(name)
+    if not isinstance(classes, Mapping):
+        classes = {value.__name__: value for value in classes}
+    for attribute, value in classes.items():
+        if _is_namedtuple(value):
+            setattr(module, attribute, value)
+    module.reactToAMQPMessage = react_fn  # type: ignore[attr-defined]
+    _added[name] = module
+    settings.add_service(name)
+
 
 def services() -> dict[str, str]:
     """Names of all known services with the packages that they are in."""
     found = {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
-    return {**found, **BUILT_IN}
+    return {**found, **BUILT_IN, **{name: name for name in _added}}
 
 
 def load(name: str) -> ModuleType:
@@ -39,6 +80,8 @@ def load(name: str) -> ModuleType:
         StartError: there is no such service, its package cannot be imported, or it has no
             ``reactToAMQPMessage``.
     """
+    if name in _added:
+        return _added[name]
     try:
         package = services()[name]
     except KeyError as error:
@@ -72,5 +115,9 @@ def class_table(name: str) -> dict[str, type]:
         attribute: value
         for module in modules
         for attribute, value in vars(module).items()
-        if isinstance(value, type) and issubclass(value, tuple) and hasattr(value, "_fields")
+        if _is_namedtuple(value)
     }
+
+
+def _is_namedtuple(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, tuple) and hasattr(value, "_fields")
