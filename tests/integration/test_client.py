@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -19,24 +18,8 @@ from edeposit.amqp.errors import (
 from edeposit.amqp.serializers import UnknownClassError, UnserializableError
 from edeposit.amqp.testing import RabbitNode, wait_for
 
+from .clients import CLASSES, Do, Echo, configure
 from .conftest import EchoDaemon, Service
-
-Echo = namedtuple("Echo", "value")
-Do = namedtuple("Do", "what argument")
-CLASSES = [Echo, Do]
-
-
-def configure(monkeypatch, node, vhost, tmp_path, **more):
-    environment = {
-        **node.env(),
-        "RABBITMQ_ANTIVIRUS_VIRTUALHOST": vhost,
-        "RABBITMQ_ANTIVIRUS_EXCHANGE": "echo",
-        "HOME": str(tmp_path),
-        **more,
-    }
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    settings.reload()
 
 
 @pytest.fixture

@@ -277,11 +277,10 @@ class AMQPClient:
     def _parameters(self) -> pika.ConnectionParameters:
         return self._given_parameters or getConParams(self._vhost)
 
-    @property
-    def _link(self) -> Any:
-        """The connection, for tests."""
-        session = self._requests or self._output
-        return None if session is None else session.link
+    # For tests: what the client holds at the moment.
+    _session = property(lambda self: self._requests or self._output)
+    _link = property(lambda self: self._session and self._session.link)
+    _thread = property(lambda self: self._session and self._session.thread)
 
     def _after_fork(self) -> None:
         """In the child: the parent's connections, calls and lock are not ours."""
