@@ -162,7 +162,8 @@ class DaemonRunnerWrapper(DaemonActions):
             self.run()
         except StartError as error:
             logger.error("cannot start: %s", error)
-            complain(str(error))
+            # What was ignored may well be the cause.
+            complain("; ".join([str(error), *settings.problems()]))
             return EXIT_FAILURE
         except KeyboardInterrupt:
             return EXIT_OK

@@ -11,6 +11,7 @@ its script calls ``sender_main()``.
 """
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -51,6 +52,7 @@ class ServiceDaemon(AMQPDaemon):
         self.service_name = name
         self.service = load(name)
         self._config = config = service_settings(name)
+        _reload_settings_of(name)
         super().__init__(
             getConParams(config["vhost"]),
             config["in_queue"],
@@ -194,7 +196,7 @@ def run(
     """
     try:
         registry.add(react_fn, classes, name=name)
-    except (StartError, settings.SettingsError) as error:
+    except StartError as error:
         sys.exit(complain(name, str(error)))
     sys.exit(main(name, argv))
 
@@ -282,6 +284,8 @@ def run_action(
         The exit code.
     """
     parser.check_action(args.action)
+    # Problems of the settings are part of what the actions print.
+    logging.getLogger("edeposit").addHandler(logging.NullHandler())
     try:
         if args.action == "create":
             created = schema.create(name)

@@ -119,7 +119,7 @@ def encode_headers(headers: Mapping[str, Any]) -> bytes:
 
 
 def encode_properties(properties: BasicProperties) -> bytes:
-    """Encode property flags and values, as they stand in a content header frame.
+    """Encode property flags and values for a content header frame.
 
     Raises:
         UnencodableError: a value does not fit its AMQP type.
@@ -200,14 +200,20 @@ def publish_frames(
         UnencodableError: the routing key, the exchange or a property does not fit its AMQP type,
             or the content header does not fit one frame (the broker would close the connection).
     """
-    encoded = encode_properties(properties)
-    size = len(body)
+    try:
+        encoded = encode_properties(properties)
+        method = _publish_frame(channel, exchange, routing_key, mandatory)
+        size = len(body) if type(body) is bytes else memoryview(body).nbytes
+    except UnencodableError:
+        raise
+    except Exception as error:  # a value of a wrong type, at any place
+        raise UnencodableError(f"the message cannot be encoded: {error}") from error
     if len(encoded) + 12 + FRAME_OVERHEAD > frame_max:
         raise UnencodableError(
             f"the message's headers need {len(encoded)} bytes, one frame holds {frame_max}"
         )
     start = (
-        _publish_frame(channel, exchange, routing_key, mandatory)
+        method
         + _CONTENT_HEADER.pack(HEADER, channel, len(encoded) + 12, 60, 0, size)
         + encoded
         + END
