@@ -26,9 +26,9 @@ EXTRAS = {
         *ALEPH,  # for the filter that asks the catalogue
         "charset-normalizer>=3",
         "cssselect>=1.2",
-        # connections.py gives it a network backend; tests/harvester/test_fetcher.py says when
+        # site/download.py gives it a network backend; tests/harvester/test_fetcher.py says when
         # that changes.
-        "httpx>=0.25,<0.29",
+        "httpx2>=2.16,<3",
         "lxml>=4.9",
         "nh3>=0.2.18",
         "protego>=0.3",
@@ -84,7 +84,7 @@ setup(
     package_data={
         "edeposit.amqp": ["py.typed"],
         "edeposit.amqp.aleph.simulator": ["*.csv", "*.xml"],
-        "edeposit.amqp.harvester": ["sources/*.yaml", "sources/samples/*"],
+        "edeposit.amqp.harvester.source": ["shipped/*.yaml", "shipped/samples/*"],
     },
     # In share/ of the environment: what an operator copies, or `make install` uses.
     data_files=[

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from edeposit.amqp.errors import MessageTooLargeError
 from edeposit.amqp.ftp import (
     api,
+    collecting,
     deciding,
+    homefiles,
     homes,
     monitor,
     request_parser,
@@ -360,14 +362,16 @@ class Crash(BaseException):
 
 STEPS = [
     (homes, "problem_of"),
+    (collecting, "_make_plan"),
+    (collecting, "_take"),
     (request_parser, "decide"),
-    (deciding, "_decide_item"),
+    (deciding, "parse_meta"),
     (request_parser, "give_home_back"),
     (returning, "_return_file"),
-    (homes, "remove_empty_directories"),
+    (homefiles, "remove_empty_directories"),
     (returning, "_write_logs"),
-    (homes, "write_lock"),
-    (homes, "give_back"),
+    (homefiles, "write_lock"),
+    (homefiles, "give_back"),
     (monitor, "build"),
     (sending, "build"),
 ]
@@ -425,14 +429,18 @@ def test_a_crash_at_any_step_loses_nothing(home, monkeypatch, module, name, afte
 
 
 @needs_root
-def test_a_broken_entry_of_the_spool_stays_and_is_logged(home, caplog):
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"state": "ready"}', "\x00", "9" * 5000])
+def test_a_broken_entry_of_the_spool_gets_a_folder_of_its_own(home, caplog, content):
     entry = Spool().begin("garda", str(home), (), "1")
-    (entry.directory / "entry.json").write_text("{")
+    (entry.directory / "entry.json").write_text(content)
+    (entry.directory / "files" / "0").write_bytes(b"book")
     (home / "a.pdf").write_bytes(b"x")
     with Running() as running:
         wait_for(lambda: running.sent, what="the import is sent")
-    assert "cannot be read, it stays" in caplog.text
-    assert entry.directory.exists()
+    (record,) = [one for one in caplog.records if "is unusable" in one.getMessage()]
+    assert record.levelname == "ERROR"
+    failed = Path(settings.SPOOL_PATH) / "failed" / entry.directory.name
+    assert (failed / "files" / "0").read_bytes() == b"book"
 
 
 @needs_root
@@ -442,9 +450,9 @@ def test_the_same_uuid_after_a_crash_while_sending(home):
 
     def lose(request, uuid):
         first.append(uuid)
-        raise OSError("the process ends here")
+        raise Crash("the process ends here")
 
-    with pytest.raises(OSError, match="ends here"):
+    with pytest.raises(Crash, match="ends here"):
         monitor.prepare()(lose, threading.Event())
     with Running() as running:
         wait_for(lambda: running.sent, what="the import is sent")

@@ -113,7 +113,7 @@ class AMQPClient:
         )  # fmt: skip
         self._parameters = parameters
         if glob is None:
-            from edeposit.amqp.service import class_table
+            from edeposit.amqp.registry import class_table
 
             glob = class_table(service)
         self._glob = glob

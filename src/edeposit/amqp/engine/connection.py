@@ -149,6 +149,7 @@ class BrokerConnection(Traffic):
             on_close_callback=self._on_lost,
             custom_ioloop=self.ioloop,
         )
+        self.connection.on_error = self._on_error
 
     def _on_open(self, connection: FastConnection) -> None:
         if connection is not self.connection:
@@ -177,7 +178,7 @@ class BrokerConnection(Traffic):
     def _on_confirm_mode(self, _frame: Any) -> None:
         if self.connection is None or self.channel is None or self.life is not Life.CONNECTING:
             return
-        self.connection.watch(self.channel.channel_number, self, self._on_error)
+        self.connection.watch(self.channel.channel_number, self)
         self.owner.on_channel(self.channel)
 
     def usable(self) -> None:

@@ -3,56 +3,60 @@
 import logging
 import os
 
-from edeposit.amqp.ftp import homes, settings
+from edeposit.amqp.ftp import homefiles, homes, settings
 from edeposit.amqp.ftp.message import texts
-from edeposit.amqp.ftp.pairing import Parts
 from edeposit.amqp.ftp.spool import RETURNED, SpoolEntry
 
 logger = logging.getLogger(__name__)
 
+_MAX_LOG = 1024 * 1024  # characters of each part of a log in a home
+
 
 def give_home_back(entry: SpoolEntry) -> None:
-    """Put kept files, logs and the lock file into the home; take empty directories away.
+    """Put kept files, logs and the lock file into the home; remove empty directories.
 
     Raises:
         OSError: the home cannot be used.
     """
     try:
-        with homes.opened(entry.data["home"], *entry.data["below"]) as root:
-            for parts in map(tuple, entry.data["kept"]):
-                _return_file(entry, parts, root)
-            homes.remove_empty_directories(root)
-            _write_logs(entry, root)
+        with (
+            homes.opened(*entry.place, identity=entry.data.get("identity")) as root,
+            homes.opened_directory(entry.directory.parent) as workshop,
+        ):
+            for number in entry.data["kept"]:
+                _return_file(entry, number, root)
+            homefiles.remove_empty_directories(root)
+            _write_logs(entry, root, workshop)
             # The lock comes last: after a crash before it the home counts as unlocked, and is
             # looked at again; the other way round, a lock deleted meanwhile would be put back.
             entry.save(synced=False, state=RETURNED)
-            homes.write_lock(root)
-    except FileNotFoundError:
-        logger.warning("home %s is gone, its import goes on", entry.data["home"])
+            homefiles.write_lock(root, workshop)
+    except FileNotFoundError as error:
+        logger.warning("home %s is gone (%s), its import goes on", entry.place, error.strerror)
+        if isinstance(error, homes.HomeReplacedError):
+            # Another user may have this home now: what was left here is not his.
+            entry.keep_for_administrator(entry.data["kept"])
         entry.save(synced=False, state=RETURNED)
 
 
-def _return_file(entry: SpoolEntry, parts: Parts, root: int) -> None:
-    source = entry.files.joinpath(*parts)
-    if not source.exists():  # returned before the crash
-        return
-    try:
-        target = homes.make_directories(root, parts[:-1])
-    except OSError:  # a file is where its directory was
-        target = os.dup(root)
-    try:
-        with homes.opened_directory(source.parent) as spooled:
-            homes.give_back(spooled, parts[-1], target)
-    finally:
-        os.close(target)
+def _return_file(entry: SpoolEntry, number: int, root: int) -> None:
+    parts = entry.parts(number)
+    with homes.opened_directory(entry.files) as spooled:
+        if not homes.exists(spooled, str(number)):  # returned before a crash
+            return
+        target = homefiles.make_directories(root, parts[:-1])
+        try:
+            homefiles.give_back(spooled, str(number), target, parts[-1])
+        finally:
+            os.close(target)
 
 
-def _write_logs(entry: SpoolEntry, root: int) -> None:
-    errors, told = texts(entry, relative=True)
+def _write_logs(entry: SpoolEntry, root: int, workshop: int) -> None:
+    errors, told = texts(entry, prefix="", limit=_MAX_LOG)
     if errors:
-        homes.write_file(root, settings.USER_ERROR_LOG, errors + "\n")
-    elif homes.exists(root, settings.USER_ERROR_LOG):
-        os.unlink(settings.USER_ERROR_LOG, dir_fd=root)
+        homefiles.write_file(root, settings.USER_ERROR_LOG, errors + "\n", workshop=workshop)
+    else:
+        homefiles.remove_file(root, settings.USER_ERROR_LOG)
     if not entry.data["has_import_log"] or not (errors or told):
         return
     if errors:
@@ -63,4 +67,4 @@ def _write_logs(entry: SpoolEntry, root: int) -> None:
         )
     else:
         text = f"Status: Ok\n\n--- Sucess ---\n{told}\n"
-    homes.write_file(root, settings.USER_IMPORT_LOG, text)
+    homefiles.write_file(root, settings.USER_IMPORT_LOG, text, workshop=workshop)
