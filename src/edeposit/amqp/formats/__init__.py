@@ -1,0 +1,1 @@
+"""Data formats that several services share; knows no AMQP."""
