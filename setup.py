@@ -1,7 +1,6 @@
 """edeposit.amqp: Python functions as Unix daemons behind RabbitMQ."""
 
 import re
-from itertools import chain
 from pathlib import Path
 
 from setuptools import find_namespace_packages, setup
@@ -14,7 +13,7 @@ READ_ME = (
     (HERE / "README.rst").read_text("utf-8") + "\n" + (HERE / "CHANGES.rst").read_text("utf-8")
 )
 
-ALEPH = ["httpx>=0.25", "lxml>=4.9", "pymarc>=5", "python-stdnum>=1.19"]
+ALEPH = ["httpx2>=2.16", "lxml>=4.9", "pymarc>=5", "python-stdnum>=1.19"]
 EXTRAS = {
     "aleph": ALEPH,
     # ClamAV is spoken to by our own few lines. pybase64 decodes ten times as fast as binascii.
@@ -27,9 +26,9 @@ EXTRAS = {
         *ALEPH,  # for the filter that asks the catalogue
         "charset-normalizer>=3",
         "cssselect>=1.2",
-        # connections.py gives it a network backend; tests/harvester/test_fetcher.py says when
+        # site/download.py gives it a network backend; tests/harvester/test_fetcher.py says when
         # that changes.
-        "httpx>=0.25,<0.29",
+        "httpx2>=2.16,<3",
         "lxml>=4.9",
         "nh3>=0.2.18",
         "protego>=0.3",
@@ -40,14 +39,18 @@ EXTRAS = {
     # edeposit.amqp.testing: pytest fixtures, and certificates for TLS tests.
     "testing": ["pytest>=7", "cryptography>=41"],
 }
+TESTING = EXTRAS["testing"]
+EXTRAS["all"] = sorted({need for needs in EXTRAS.values() for need in needs} - set(TESTING))
 DEVELOPMENT = [
     "beautifulsoup4",
     "build",
     "clamd",
+    "furo",
     "hypothesis",
     "import-linter",
     "lxml-stubs",
     "mypy",
+    "playwright",
     "pypdf",
     "pytest-cov",
     "pytest-timeout",
@@ -82,9 +85,9 @@ setup(
     package_data={
         "edeposit.amqp": ["py.typed"],
         "edeposit.amqp.aleph.simulator": ["*.csv", "*.xml"],
-        "edeposit.amqp.harvester": ["sources/*.yaml", "sources/samples/*"],
+        "edeposit.amqp.harvester.source": ["shipped/*.yaml", "shipped/samples/*"],
     },
-    # Beside the package, in share/ of the environment: what an operator copies or `make install` uses.
+    # In share/ of the environment: what an operator copies, or `make install` uses.
     data_files=[
         (
             "share/edeposit-amqp/systemd",
@@ -100,7 +103,7 @@ setup(
         "msgspec>=0.18",
         "rich>=13",
     ],
-    extras_require={**EXTRAS, "development": [*DEVELOPMENT, *chain(*EXTRAS.values())]},
+    extras_require={**EXTRAS, "development": [*DEVELOPMENT, *TESTING, *EXTRAS["all"]]},
     entry_points={
         "edeposit.amqp.services": [
             "aleph = edeposit.amqp.aleph",

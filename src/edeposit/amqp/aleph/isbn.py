@@ -1,31 +1,31 @@
-"""ISBN checks, by python-stdnum (ISO 2108)."""
+"""What the catalogue asks about an ISBN; the reader is ``formats.isbn``."""
 
 from typing import Any
 
-from stdnum import isbn as stdnum_isbn
+from edeposit.amqp.formats import isbn
 
-_DASHES = str.maketrans("‐‑‒–—−", "------")
 _CZECH = ("80", "97880")
 
 
-def is_valid(isbn: Any) -> bool:
-    """Has a text the form and the checksum of an ISBN-10 or ISBN-13?
-
-    A leading ``ISBN`` and blanks are allowed.
+def is_valid(text: Any) -> bool:
+    """Whether a text consists of one valid ISBN; see ``formats.isbn.read`` for its spellings.
 
     Raises:
-        ValueError: it is no text.
+        ValueError: it is not a text.
     """
-    if not isinstance(isbn, str):
-        raise ValueError(f"An ISBN must be a text, not {type(isbn).__name__}.")
-    return bool(stdnum_isbn.is_valid(_bare(isbn)))
+    if not isinstance(text, str):
+        raise ValueError(f"An ISBN must be a text, not {type(text).__name__}.")
+    return isbn.is_valid(text)
 
 
-def is_czech(isbn: str) -> bool:
-    """Does a valid ISBN belong to the Czech (and Slovak) registration group 80?"""
-    return str(stdnum_isbn.compact(_bare(isbn))).startswith(_CZECH)
+def is_czech(text: str) -> bool:
+    """Whether a valid ISBN belongs to the Czech (and Slovak) registration group 80.
+
+    Raises:
+        ValueError: the text is not a valid ISBN.
+    """
+    return isbn.read(text).replace("-", "").startswith(_CZECH)
 
 
-def _bare(isbn: str) -> str:
-    text = isbn.strip().translate(_DASHES)
-    return text[4:].lstrip(" :") if text[:4].upper() == "ISBN" else text
+#: The first generation's name.
+is_valid_isbn = is_valid

@@ -1,1 +1,1 @@
-"""Data formats that several services share; knows no AMQP."""
+"""Small readers of formats that several services share."""

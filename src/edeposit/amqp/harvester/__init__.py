@@ -9,19 +9,29 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from edeposit.amqp.harvester.datastructures import (
+from edeposit.amqp.harvester.exceptions import HarvestFailedError
+from edeposit.amqp.harvester.filters import SeenBooks, Sieve
+from edeposit.amqp.harvester.messages import (
+    Author,
     HarvestRequest,
+    Optionals,
+    Publication,
     Publications,
     SourceHarvested,
 )
-from edeposit.amqp.harvester.exceptions import HarvestFailedError
-from edeposit.amqp.harvester.filters.seen import SeenBooks
-from edeposit.amqp.harvester.filters.sieve import Sieve
 
 __all__ = [
-    "HarvestRequest", "Publications", "SourceHarvested", "get_all_publications", "on_start",
-    "reactToAMQPMessage", "self_test",
-]  # fmt: skip
+    "Author",
+    "HarvestRequest",
+    "Optionals",
+    "Publication",
+    "Publications",
+    "SourceHarvested",
+    "get_all_publications",
+    "on_start",
+    "reactToAMQPMessage",
+    "self_test",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +108,7 @@ def on_start() -> None:
         DefinitionError: a source that the settings name does not exist.
         CacheError: the database of the books sent cannot be used.
     """
-    from edeposit.amqp.harvester.engine import wanted_sources
+    from edeposit.amqp.harvester.crawl import wanted_sources
 
     SeenBooks().close()
     logger.info("sources: %s", ", ".join(wanted_sources()) or "none is enabled")
@@ -106,7 +116,7 @@ def on_start() -> None:
 
 def _harvest(sources: list[str] | None, progress: Callable[[SourceHarvested], None]) -> list[Any]:
     """New books of the sources."""
-    from edeposit.amqp.harvester.engine import harvest
+    from edeposit.amqp.harvester.crawl import harvest
 
     books: list[Any] = []
     errors: list[str] = []

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, Protocol
 
 from edeposit.amqp.errors import MessageTooLargeError
 from edeposit.amqp.harvester import settings
-from edeposit.amqp.harvester.datastructures import Publication, Publications
 from edeposit.amqp.harvester.exceptions import HarvesterError, SourceFailedError
-from edeposit.amqp.harvester.filters.sieve import Sieve
+from edeposit.amqp.harvester.filters import Sieve
+from edeposit.amqp.harvester.messages import Publication, Publications
 from edeposit.amqp.serializers import SerializationError, serialize_bytes
 
 logger = logging.getLogger(__name__)

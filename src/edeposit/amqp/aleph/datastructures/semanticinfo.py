@@ -3,9 +3,8 @@
 import re
 from collections import namedtuple
 
-from stdnum import isbn as stdnum_isbn
-
 from edeposit.amqp.aleph.marcxml import MarcRecord, as_record
+from edeposit.amqp.formats import isbn
 
 _SUMMARY = "SE"
 _CLOSED = "90"
@@ -16,26 +15,23 @@ _ID_NUMBER = re.compile(r"[A-Za-z]+\d{8,}")
 class SemanticInfo(
     namedtuple(
         "SemanticInfo",
-        [
-            "hasAcquisitionFields", "acquisitionFields", "ISBNAgencyFields",
-            "descriptiveCatFields", "descriptiveCatReviewFields", "subjectCatFields",
-            "subjectCatReviewFields", "isClosed", "isSummaryRecord", "contentOfFMT",
-            "parsedSummaryRecordSysNumber", "summaryRecordSysNumber",
-        ],
+        "hasAcquisitionFields acquisitionFields ISBNAgencyFields descriptiveCatFields"
+        " descriptiveCatReviewFields subjectCatFields subjectCatReviewFields isClosed"
+        " isSummaryRecord contentOfFMT parsedSummaryRecordSysNumber summaryRecordSysNumber",
     )
-):  # fmt: skip
+):
     """State of a book's record.
 
     Attributes:
-        hasAcquisitionFields (bool): is there a field HLD?
+        hasAcquisitionFields (bool): whether there is a field HLD.
         acquisitionFields (list): STZ, of such a record.
         ISBNAgencyFields (list): signs of the ISBN agency.
         descriptiveCatFields (list): signs of descriptive cataloguing.
         descriptiveCatReviewFields (list): signs of its review.
         subjectCatFields (list): signs of subject cataloguing.
         subjectCatReviewFields (list): signs of its review.
-        isClosed (bool): is the record finished?
-        isSummaryRecord (bool): does it sum up others?
+        isClosed (bool): whether the record is finished.
+        isSummaryRecord (bool): whether it sums up others.
         contentOfFMT (str): "" if there is no FMT.
         parsedSummaryRecordSysNumber (str): number found in the next one.
         summaryRecordSysNumber (str): text about the summary record.
@@ -71,12 +67,10 @@ class SemanticInfo(
 class EPeriodicalSemanticInfo(
     namedtuple(
         "EPeriodicalSemanticInfo",
-        [
-            "hasAcquisitionFields", "acquisitionFields", "isClosed", "isSummaryRecord",
-            "contentOfFMT", "parsedSummaryRecordSysNumber", "summaryRecordSysNumber",
-        ],
+        "hasAcquisitionFields acquisitionFields isClosed isSummaryRecord contentOfFMT"
+        " parsedSummaryRecordSysNumber summaryRecordSysNumber",
     )
-):  # fmt: skip
+):
     """State of a periodical's record; attributes as of ``SemanticInfo``.
 
     A sign ``sk…`` counts as acquisition too.
@@ -123,12 +117,12 @@ def acquisition_fields(record: MarcRecord) -> list[str]:
 
 
 def is_closed(record: MarcRecord) -> bool:
-    """Is the record in the base of closed ones?"""
+    """Whether the record is in the base of closed ones."""
     return _CLOSED in record.subfields("BAS", "a")
 
 
 def is_summary(record: MarcRecord) -> bool:
-    """Does the record sum up others?"""
+    """Whether the record sums up others."""
     return record.controls.get("FMT") == _SUMMARY
 
 
@@ -141,7 +135,7 @@ def parse_summary_number(text: str) -> str:
     """The number in such a text: an identification number or ISBN, else any longer number."""
     tokens = [token.strip(_TOKEN_ENDS) for token in text.split()]
     for token in tokens:
-        if _ID_NUMBER.fullmatch(token) or stdnum_isbn.is_valid(token):
+        if _ID_NUMBER.fullmatch(token) or isbn.is_valid(token):
             return token
     for token in tokens:
         if sum(character.isdigit() for character in token) > 3:

@@ -11,10 +11,9 @@ from urllib.parse import urljoin
 import lxml.html
 from lxml import etree
 
-from edeposit.amqp.harvester.cutting import Cut
-from edeposit.amqp.harvester.labels import fold, label_cells
-from edeposit.amqp.harvester.structured import StructuredData, meta_values
-from edeposit.amqp.harvester.text import raw_text
+from edeposit.amqp.harvester.page.jsonld import StructuredData, meta_values
+from edeposit.amqp.harvester.page.labels import fold, label_cells
+from edeposit.amqp.harvester.page.text import Cut, raw_text
 
 XML_PAGE = re.compile(r"\s*<\?xml\b(?!.{0,500}<!doctype\s+html)(?!.{0,500}<html\b)", re.I | re.S)
 
