@@ -1,7 +1,6 @@
 """edeposit.amqp: Python functions as Unix daemons behind RabbitMQ."""
 
 import re
-from itertools import chain
 from pathlib import Path
 
 from setuptools import find_namespace_packages, setup
@@ -14,7 +13,7 @@ READ_ME = (
     (HERE / "README.rst").read_text("utf-8") + "\n" + (HERE / "CHANGES.rst").read_text("utf-8")
 )
 
-ALEPH = ["httpx>=0.25", "lxml>=4.9", "pymarc>=5", "python-stdnum>=1.19"]
+ALEPH = ["httpx2>=2.16", "lxml>=4.9", "pymarc>=5", "python-stdnum>=1.19"]
 EXTRAS = {
     "aleph": ALEPH,
     # ClamAV is spoken to by our own few lines; nothing from PyPI is needed.
@@ -40,6 +39,8 @@ EXTRAS = {
     # edeposit.amqp.testing: pytest fixtures, and certificates for TLS tests.
     "testing": ["pytest>=7", "cryptography>=41"],
 }
+TESTING = EXTRAS["testing"]
+EXTRAS["all"] = sorted({need for needs in EXTRAS.values() for need in needs} - set(TESTING))
 DEVELOPMENT = [
     "beautifulsoup4",
     "build",
@@ -101,7 +102,7 @@ setup(
         "msgspec>=0.18",
         "rich>=13",
     ],
-    extras_require={**EXTRAS, "development": [*DEVELOPMENT, *chain(*EXTRAS.values())]},
+    extras_require={**EXTRAS, "development": [*DEVELOPMENT, *TESTING, *EXTRAS["all"]]},
     entry_points={
         "edeposit.amqp.services": [
             "aleph = edeposit.amqp.aleph",

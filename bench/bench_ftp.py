@@ -94,8 +94,10 @@ def latency(server, node, count=300):
             consumer.wait_until(number + 1)
             times.append((consumer.arrivals[number] - started) * 1000)
     times.sort()
-    print(f"latency of {count} imports: p50 {statistics.median(times):.1f} ms,"
-          f" p99 {times[int(count * 0.99)]:.1f} ms")  # fmt: skip
+    print(
+        f"latency of {count} imports: p50 {statistics.median(times):.1f} ms,"
+        f" p99 {times[int(count * 0.99)]:.1f} ms"
+    )
 
 
 def throughput(server, node, users=20, rounds=50):
@@ -114,8 +116,10 @@ def throughput(server, node, users=20, rounds=50):
             thread.start()
         consumer.wait_until(users * rounds)
         seconds = time.perf_counter() - started
-    print(f"{users * rounds} imports by {users} users over FTP: {users * rounds / seconds:.0f}/s"
-          " (the users included)")  # fmt: skip
+    print(
+        f"{users * rounds} imports by {users} users over FTP: {users * rounds / seconds:.0f}/s"
+        " (the users included)"
+    )
 
     for number in range(1000):
         api.add_user(f"waiting{number}", "x")
@@ -128,8 +132,10 @@ def throughput(server, node, users=20, rounds=50):
         seconds = time.perf_counter() - started
         cpu = sum(map(int, Path(f"/proc/{process.pid}/stat").read_text().split()[13:15]))
         cpu /= os.sysconf("SC_CLK_TCK")
-    print(f"1,000 imports that were waiting: {1000 / seconds:.0f}/s,"
-          f" {cpu:.2f} ms CPU each with start-up")  # fmt: skip
+    print(
+        f"1,000 imports that were waiting: {1000 / seconds:.0f}/s,"
+        f" {cpu:.2f} ms CPU each with start-up"
+    )
 
 
 def manager():
@@ -161,10 +167,13 @@ def main():
         server = stack.enter_context(ProftpdServer())
         node.add_vhost("bench")
         os.environ |= {
-            **node.env(), **server.env(), "RABBITMQ_FTP_VIRTUALHOST": "bench",
-            "PID_DIR": f"{directory}/run", "LOG_TARGET": f"{directory}/log",
+            **node.env(),
+            **server.env(),
+            "RABBITMQ_FTP_VIRTUALHOST": "bench",
+            "PID_DIR": f"{directory}/run",
+            "LOG_TARGET": f"{directory}/log",
             "FTP_HASH_ROUNDS": "1000",
-        }  # fmt: skip
+        }
         settings.reload()
         ftp_settings.reload()
         create("ftp")

@@ -15,10 +15,15 @@ MANAGER = "edeposit_amqp_ftp_managerd.py"
 MONITOR = "edeposit_amqp_ftp_monitord.py"
 BOOK = b"%PDF-1.4 a very small book \xff\xfe"
 METADATA = {
-    "ISBN": "80-86056-31-7", "Název": "Zen a umění internetu", "Vazba": "brož.",
-    "Místo vydání": "Praha", "Nakladatel": "Polaris", "Datum vydání": "1996",
-    "Pořadí vydání": "1", "Zpracovatel záznamu": "edeposit demo",
-}  # fmt: skip
+    "ISBN": "80-86056-31-7",
+    "Název": "Zen a umění internetu",
+    "Vazba": "brož.",
+    "Místo vydání": "Praha",
+    "Nakladatel": "Polaris",
+    "Datum vydání": "1996",
+    "Pořadí vydání": "1",
+    "Zpracovatel záznamu": "edeposit demo",
+}
 
 
 def run(stage):

@@ -38,10 +38,10 @@ def artefacts(tmp_path_factory):
     }
 
 
-@pytest.fixture(params=["sdist", "wheel"])
-def installed(request, artefacts, tmp_path):
+@pytest.fixture(params=["sdist", "wheel"], scope="module")
+def installed(request, artefacts, tmp_path_factory):
     """The ``bin`` of a clean virtual environment with one artefact in it."""
-    directory = tmp_path / "venv"
+    directory = tmp_path_factory.mktemp("installed") / "venv"
     venv.create(directory, with_pip=True)
     python = directory / "bin" / "python"
     run(
@@ -52,7 +52,7 @@ def installed(request, artefacts, tmp_path):
         "-q",
         "--disable-pip-version-check",
         artefacts[request.param],
-        cwd=tmp_path,
+        cwd=directory,
     )
     return directory / "bin"
 
@@ -96,4 +96,10 @@ def test_a_daemon_runs_from_the_artefact(installed, rabbit, vhost, tmp_path):
 
     assert "a.txt" in answer
     assert "stopped" in stopped
-    assert (installed.parent / "share/edeposit-amqp/systemd/edeposit-amqp@.service").is_file()
+
+
+def test_the_artefact_brings_what_the_system_gets(installed, tmp_path):
+    run(installed / "edeposit_amqp_setup.py", "install", "--root", tmp_path / "root")
+    command = tmp_path / "root/usr/local/bin/edeposit_amqp_alephdaemon.py"
+    assert run(command, "--help").startswith("usage:")
+    assert (tmp_path / "root/usr/local/lib/systemd/system/edeposit-amqp@.service").is_file()

@@ -224,7 +224,7 @@ def test_a_form_that_is_not_there_gets_nothing():
 
 def test_the_referer_goes_to_the_form_only(simulator):
     settings.substitute_globals({"EDEPOSIT_EXPORT_SIGNATURE": "sig"})
-    with form(lambda h: answer(h, 200, Set_Cookie="a=b")) as seen:
+    with form(lambda h: answer(h, 200, Set_Cookie="a=b", ALEPH_Info="OK")) as seen:
         exportEPublication(BOOK)
         assert seen[0]["Referer"] == "sig"
         assert seen[0]["User-Agent"].startswith("edeposit.amqp/")

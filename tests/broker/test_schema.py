@@ -374,7 +374,7 @@ def test_unacked_messages_are_counted(rabbit, service, channel, monkeypatch):
         channel.basic_publish("antivirus", "request", b"x")
     channel.basic_get("daemon")
     use_rabbitmqctl(rabbit, monkeypatch)
-    assert management.Ways().unacked(service, ["daemon", "plone"]) == {
+    assert management.Administration().unacked(service, ["daemon", "plone"]) == {
         "daemon": 1, "plone": 0, "daemon.undeliverable": 0,
     }  # fmt: skip
 

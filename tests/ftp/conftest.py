@@ -47,11 +47,20 @@ def clean_settings(monkeypatch, tmp_path):
     settings.reload()
 
 
+@pytest.fixture(autouse=True)
+def daemons_umask():
+    """Modes are to be right under the umask that daemons have."""
+    before = os.umask(0o027)
+    yield
+    os.umask(before)
+
+
 @pytest.fixture
 def places(monkeypatch, tmp_path):
     """Directories as the server has them, without one."""
     for name in ("etc", "home", "log"):
         (tmp_path / name).mkdir()
+        (tmp_path / name).chmod(0o755)
     lead_to(
         monkeypatch,
         {

@@ -84,25 +84,38 @@ def test_every_format_gives_the_same_book(name):
 @pytest.mark.parametrize(
     ("decode", "text"),
     [
-        (parser_csv.decode, '"isbn", "a", "b"'), (parser_csv.decode, '"isbn", '),
-        (parser_csv.decode, '"isbn"'), (parser_csv.decode, "a;b\nc"),
-        (parser_csv.decode, "a;b\nc,d\n"), (parser_csv.decode, "a\0;b"),
-        (parser_json.decode, '[["isbn"], "x", "y"]'), (parser_json.decode, "{"),
-        (parser_json.decode, '{"a": null}'), (parser_json.decode, '{"a": true}'),
-        (parser_json.decode, '{"a": ["b"]}'), (parser_json.decode, '{"a": {}}'),
-        (parser_json.decode, "7"), (parser_json.decode, "null"), (parser_json.decode, '"text"'),
+        (parser_csv.decode, '"isbn", "a", "b"'),
+        (parser_csv.decode, '"isbn", '),
+        (parser_csv.decode, '"isbn"'),
+        (parser_csv.decode, "a;b\nc"),
+        (parser_csv.decode, "a;b\nc,d\n"),
+        (parser_csv.decode, "a\0;b"),
+        (parser_json.decode, '[["isbn"], "x", "y"]'),
+        (parser_json.decode, "{"),
+        (parser_json.decode, '{"isbn": null}'),
+        (parser_json.decode, '{"isbn": true}'),
+        (parser_json.decode, '{"isbn": ["b"]}'),
+        (parser_json.decode, '{"cena": {}}'),
+        (parser_json.decode, "7"),
+        (parser_json.decode, "null"),
+        (parser_json.decode, '"text"'),
         (parser_json.decode, "[" * 100_000),
-        (parser_yaml.decode, "isbn: a: b"), (parser_yaml.decode, "isbn:"),
-        (parser_yaml.decode, "isbn"), (parser_yaml.decode, "a: [b]"), (parser_yaml.decode, "\0"),
+        (parser_yaml.decode, "isbn: a: b"),
+        (parser_yaml.decode, "isbn:"),
+        (parser_yaml.decode, "isbn"),
+        (parser_yaml.decode, "isbn: [b]"),
+        (parser_yaml.decode, "\0"),
         (parser_yaml.decode, "[" * 100_000),
-        (parser_xml.decode, "<root></root>"), (parser_xml.decode, "<root>"),
+        (parser_xml.decode, "<root></root>"),
+        (parser_xml.decode, "<root>"),
         (parser_xml.decode, "<root><item></item></root>"),
-        (parser_xml.decode, "<root><item></root>"), (parser_xml.decode, ""),
+        (parser_xml.decode, "<root><item></root>"),
+        (parser_xml.decode, ""),
         (parser_xml.decode, "<item key='a'>b</item>"),
         (parser_xml.decode, "<root><item key='a'>b</item></root><root></root>"),
         (parser_xml.decode, "x<root><item key='a'>b</item></root>"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_metadata_is_refused(decode, text):
     with pytest.raises(MetaParsingException):
         decode(text)
@@ -112,7 +125,7 @@ def test_what_is_no_metadata_is_refused(decode, text):
     ("name", "data", "words"),
     [
         ("noname", "", r"Can't recognize type of your metadata \('noname'\)!"),
-        ("a.yml", "", "Can't parse file of type 'yml'!"),
+        ("a.doc", "", "Can't parse file of type 'doc'!"),
         ("a.csv", "a;b\nc\n", "Bad number of elements - line 1:\n\tc"),
         ("a.json", "{", "Can't parse your JSON data: "),
         ("a.yaml", "a: b: c", "Can't parse your YAML data: "),
@@ -122,14 +135,18 @@ def test_what_is_no_metadata_is_refused(decode, text):
         ("a.xml", "<root/><root/>", "Too many <root> elements in your XML!"),
         ("a.json", '[[["isbn"], "x"]]', r"Metadata format has invalid strucure \(dict is"),
         ("a.json", "3", "Can't decode provided metadata - unknown structure."),
-        ("a.json", '{"isbn": null}', "Can't decode the meta file - invalid type of keyword 'i"),
+        ("a.json", '{"isbn": null}', "Can't decode the meta file - 'isbn' has no value!"),
+        ("a.json", '{"isbn": []}', "Can't decode the meta file - invalid type of keyword 'i"),
         ("a.json", b"\xff{}", "It is not UTF-8"),
         ("a.json", '{"isbn": "80-86056-31-7"}', r"Missing field\(s\):\n\tKeyword 'vazba' "),
-        ("a.json", json.dumps({**GOOD, "ISBN knihy": "80-86056-31-8"}),
-         "ISBN '80-86056-31-8' is not valid!"),
+        (
+            "a.json",
+            json.dumps({**GOOD, "ISBN knihy": "80-86056-31-8"}),
+            "ISBN '80-86056-31-8' is not valid!",
+        ),
         ("a.json", json.dumps({**GOOD, "ISBN knihy": 12}), "ISBN '12' is not valid!"),
     ],
-)  # fmt: skip
+)
 def test_errors_say_what_is_wrong(name, data, words):
     with pytest.raises(MetaParsingException, match=words):
         parse_meta(name, data)
@@ -170,17 +187,28 @@ def test_numbers_stay_numbers_but_for_the_isbn():
 def test_yaml_keeps_every_scalar_as_text():
     text = "datum: 2012-09-01\nisbn: 9788087270998\nvazba: no\nporadi: 1_000\ncena: 9:30\n"
     assert parser_yaml.decode(text) == {
-        "datum": "2012-09-01", "isbn": "9788087270998", "vazba": "no", "poradi": "1_000",
+        "datum": "2012-09-01",
+        "isbn": "9788087270998",
+        "vazba": "no",
+        "poradi": "1_000",
         "cena": "9:30",
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(
     ("isbn", "valid"),
-    [("80-86056-31-7", True), ("978-80-87270-99-8", True), ("8086056317", True),
-     ("097522980x", True), ("978-80-87270-99-7", False), ("80-XXXXX-XX-0", False),
-     ("80-86056-31-7 (brož.)", False), ("", False), ("X", False)],
-)  # fmt: skip
+    [
+        ("80-86056-31-7", True),
+        ("978-80-87270-99-8", True),
+        ("8086056317", True),
+        ("097522980x", True),
+        ("978-80-87270-99-7", False),
+        ("80-XXXXX-XX-0", False),
+        ("80-86056-31-7 (brož.)", False),
+        ("", False),
+        ("X", False),
+    ],
+)
 def test_isbn(isbn, valid):
     assert is_valid_isbn(isbn) is valid
 

@@ -9,10 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edeposit.amqp.errors import MessageTooLargeError
-from edeposit.amqp.ftp import api, homes, monitor, request_parser, settings
+from edeposit.amqp.ftp import (
+    api,
+    collecting,
+    deciding,
+    homefiles,
+    homes,
+    monitor,
+    request_parser,
+    returning,
+    sending,
+    settings,
+)
 from edeposit.amqp.ftp.exceptions import FTPError
 from edeposit.amqp.ftp.logfollower import LogFollower
-from edeposit.amqp.ftp.monitor import _parse_line, process_log
+from edeposit.amqp.ftp.logline import parse_line
+from edeposit.amqp.ftp.monitor import process_log
 from edeposit.amqp.ftp.spool import Spool
 from edeposit.amqp.ftp.structures import EbookFile
 from edeposit.amqp.testing import wait_for
@@ -26,14 +38,19 @@ LOCK = "delete_me_to_import_files.txt"
 
 
 def test_lines_of_both_formats_are_understood():
-    assert _parse_line("/home/ftp/xex/a, b, c.txt, xex, STOR, 1795487046\n") == {
-        "path": "/home/ftp/xex/a, b, c.txt", "username": "xex", "command": "STOR",
+    assert parse_line("/home/ftp/xex/a, b, c.txt, xex, STOR, 1795487046\n") == {
+        "path": "/home/ftp/xex/a, b, c.txt",
+        "username": "xex",
+        "command": "STOR",
         "timestamp": "1795487046",
-    }  # fmt: skip
-    assert _parse_line(b"550, /home/ftp/xex/\xff, xex, DELE, 1") == {
-        "code": "550", "path": "/home/ftp/xex/\udcff", "username": "xex", "command": "DELE",
+    }
+    assert parse_line(b"550, /home/ftp/xex/\xff, xex, DELE, 1") == {
+        "code": "550",
+        "path": "/home/ftp/xex/\udcff",
+        "username": "xex",
+        "command": "DELE",
         "timestamp": "1",
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(
@@ -41,7 +58,7 @@ def test_lines_of_both_formats_are_understood():
 )
 def test_other_lines_are_value_errors(line):
     with pytest.raises(ValueError, match="line of the log"):
-        _parse_line(line)
+        parse_line(line)
 
 
 def line_for(home, *, code="250, ", user="garda", command="DELE", path=None):
@@ -71,11 +88,18 @@ def test_what_is_no_successful_deletion_of_the_users_own_lock_is_passed_over(hom
     etc = places / "etc"
     settings.substitute_globals({"LOCK_ONLY_IN_HOME": False})
     lines = [
-        line_for(home, code="550, "), line_for(home, user="nobody"), line_for(home, command="STOR"),
-        line_for(home, path=f"{home}/other.txt"), line_for(home, path=f"{etc}/{LOCK}"),
-        line_for(home, path=f"{home}/../../etc/{LOCK}"), line_for(home, path=f"{home}x/{LOCK}"),
-        f"{home}/x\r{home}/{LOCK}, garda, DELE, 1", "", ",,,", "\0" * 100,
-    ]  # fmt: skip
+        line_for(home, code="550, "),
+        line_for(home, user="nobody"),
+        line_for(home, command="STOR"),
+        line_for(home, path=f"{home}/other.txt"),
+        line_for(home, path=f"{etc}/{LOCK}"),
+        line_for(home, path=f"{home}/../../etc/{LOCK}"),
+        line_for(home, path=f"{home}x/{LOCK}"),
+        f"{home}/x\r{home}/{LOCK}, garda, DELE, 1",
+        "",
+        ",,,",
+        "\0" * 100,
+    ]
     assert list(process_log(lines)) == []
     assert (home / "a.pdf").exists()
 
@@ -96,7 +120,7 @@ def test_locks_below_the_home_count_only_if_allowed(home):
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_line_or_a_value_error(data):
     try:
-        parsed = _parse_line(data)
+        parsed = parse_line(data)
     except ValueError:
         return
     assert set(parsed) - {"code"} == {"timestamp", "command", "username", "path"}
@@ -337,11 +361,20 @@ class Crash(BaseException):
 
 
 STEPS = [
-    (homes, "problem_of"), (request_parser, "decide"), (request_parser, "_decide_item"),
-    (request_parser, "give_home_back"), (request_parser, "_return_file"),
-    (homes, "remove_empty_directories"), (request_parser, "_write_logs"), (homes, "write_lock"),
-    (homes, "give_back"), (monitor, "build"),
-]  # fmt: skip
+    (homes, "problem_of"),
+    (collecting, "_make_plan"),
+    (collecting, "_take"),
+    (request_parser, "decide"),
+    (deciding, "parse_meta"),
+    (request_parser, "give_home_back"),
+    (returning, "_return_file"),
+    (homefiles, "remove_empty_directories"),
+    (returning, "_write_logs"),
+    (homefiles, "write_lock"),
+    (homefiles, "give_back"),
+    (monitor, "build"),
+    (sending, "build"),
+]
 
 
 @needs_root
@@ -396,14 +429,18 @@ def test_a_crash_at_any_step_loses_nothing(home, monkeypatch, module, name, afte
 
 
 @needs_root
-def test_a_broken_entry_of_the_spool_stays_and_is_logged(home, caplog):
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"state": "ready"}', "\x00", "9" * 5000])
+def test_a_broken_entry_of_the_spool_gets_a_folder_of_its_own(home, caplog, content):
     entry = Spool().begin("garda", str(home), (), "1")
-    (entry.directory / "entry.json").write_text("{")
+    (entry.directory / "entry.json").write_text(content)
+    (entry.directory / "files" / "0").write_bytes(b"book")
     (home / "a.pdf").write_bytes(b"x")
     with Running() as running:
         wait_for(lambda: running.sent, what="the import is sent")
-    assert "cannot be read, it stays" in caplog.text
-    assert entry.directory.exists()
+    (record,) = [one for one in caplog.records if "is unusable" in one.getMessage()]
+    assert record.levelname == "ERROR"
+    failed = Path(settings.SPOOL_PATH) / "failed" / entry.directory.name
+    assert (failed / "files" / "0").read_bytes() == b"book"
 
 
 @needs_root
@@ -413,9 +450,9 @@ def test_the_same_uuid_after_a_crash_while_sending(home):
 
     def lose(request, uuid):
         first.append(uuid)
-        raise OSError("the process ends here")
+        raise Crash("the process ends here")
 
-    with pytest.raises(OSError, match="ends here"):
+    with pytest.raises(Crash, match="ends here"):
         monitor.prepare()(lose, threading.Event())
     with Running() as running:
         wait_for(lambda: running.sent, what="the import is sent")

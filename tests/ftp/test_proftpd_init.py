@@ -28,8 +28,11 @@ def init(*arguments):
     """Run the script; returns (exit code, stdout, stderr)."""
     done = subprocess.run(
         [sys.executable, str(INIT), "--no-group", *arguments],
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
     return done.returncode, done.stdout, done.stderr
 
 
@@ -91,10 +94,10 @@ def test_a_clean_configuration(debian):
 def test_lines_of_the_first_generation_are_replaced(debian):
     path = debian / "proftpd.conf"
     old = (
-        f"AuthUserFile {debian}/old.passwd\nLogFormat paths \"%f, %u, %m, %{{%s}}t\"\n"
-        "ExtendedLog /var/log/x.log WRITE paths\nLogFormat mine \"%h\"\n"
+        f'AuthUserFile {debian}/old.passwd\nLogFormat paths "%f, %u, %m, %{{%s}}t"\n'
+        'ExtendedLog /var/log/x.log WRITE paths\nLogFormat mine "%h"\n'
         "ExtendedLog /tmp/m ALL mine\n<VirtualHost 127.0.0.9>\n  Umask 077\n</VirtualHost>\n"
-    )  # fmt: skip
+    )
     (debian / "old.passwd").touch(0o600)
     path.write_text(path.read_text("utf-8") + old, "utf-8")
     assert init()[0] == 0
@@ -186,9 +189,16 @@ def test_users_log_in_and_accounts_of_the_system_do_not(configured):
 
 @pytest.mark.parametrize(
     "command",
-    ["SITE CHMOD 777 a.pdf", "SITE SYMLINK a.pdf b.pdf", "SITE CPFR a.pdf", "SITE MKDIR x",
-     "DELE .ftpaccess", "MKD a\rb", "MKD a\x01b"],
-)  # fmt: skip
+    [
+        "SITE CHMOD 777 a.pdf",
+        "SITE SYMLINK a.pdf b.pdf",
+        "SITE CPFR a.pdf",
+        "SITE MKDIR x",
+        "DELE .ftpaccess",
+        "MKD a\rb",
+        "MKD a\x01b",
+    ],
+)
 def test_what_could_lead_out_of_a_home_is_denied(configured, command):
     session = configured.login("garda", "tajne")
     session.storbinary("STOR a.pdf", io.BytesIO(b"x"))

@@ -315,9 +315,10 @@ def test_hostile_uploads_leave_the_daemon_small_and_alive(daemons, ftp, inbox):
     assert set(hostile) <= set(session.nlst())
     pid = json.loads(program(MONITOR, "status", "--json")[1])["pid"]
     peak = next(
-        int(line.split()[1]) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+        int(line.split()[1])
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines()
         if line.startswith("VmHWM")
-    )  # fmt: skip
+    )
     assert peak < 400_000, f"{peak} kB"
 
 

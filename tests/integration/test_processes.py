@@ -113,7 +113,7 @@ def test_stop_waits_for_the_job_at_hand(service, make_script):
     wait_for(runs.exists, what="the job runs")
     code, out, _ = script("stop")
     assert code == 0
-    assert "all work at hand was finished" in out
+    assert "all accepted work was finished" in out
     assert service.answer()[0] == number
     assert service.nothing_left()
 

@@ -25,7 +25,7 @@ from edeposit.amqp import settings
 from edeposit.amqp.contract import PROGRESS_HEADER
 from edeposit.amqp.engine.acks import AckMerger
 from edeposit.amqp.engine.connection import BrokerConnection
-from edeposit.amqp.engine.failures import Failure
+from edeposit.amqp.engine.diagnosis import Diagnosis
 from edeposit.amqp.engine.parameters import getConParams
 from edeposit.amqp.engine.publisher import Outgoing
 from edeposit.amqp.errors import (
@@ -113,7 +113,7 @@ class AMQPClient:
         )  # fmt: skip
         self._parameters = parameters
         if glob is None:
-            from edeposit.amqp.service import class_table
+            from edeposit.amqp.registry import class_table
 
             glob = class_table(service)
         self._glob = glob
@@ -130,7 +130,7 @@ class AMQPClient:
         self._usable = threading.Event()
         self._was_usable = False
         self._resend: list[Outgoing] = []
-        self._start_failure: Failure | None = None
+        self._start_failure: Diagnosis | None = None
         self._trouble = ""
         self._closed = False
 
@@ -154,9 +154,8 @@ class AMQPClient:
             if self._closed:
                 raise ClosedError("the client is closed")
             if self._thread is None:
-                parameters = self._parameters or getConParams(self._config["vhost"])
                 self._link = BrokerConnection(
-                    parameters,
+                    lambda: self._parameters or getConParams(self._config["vhost"]),
                     self,
                     confirm_timeout=settings.RABBITMQ_CONFIRM_TIMEOUT,
                     max_message_size=settings.RABBITMQ_MAX_MESSAGE_SIZE,
@@ -433,7 +432,7 @@ class AMQPClient:
         if link.channel is not None and link.channel.is_open:
             link.channel.close(320, "consumer cancelled by the broker")
 
-    def on_down(self, failure: Failure, unconfirmed: list[Outgoing]) -> None:
+    def on_down(self, failure: Diagnosis, unconfirmed: list[Outgoing]) -> None:
         """(engine) What the broker has not confirmed is kept, to be sent again as it was."""
         self._acks.reset()
         self._trouble = str(failure)
@@ -445,7 +444,7 @@ class AMQPClient:
             else:
                 self._resend.append(outgoing)
 
-    def on_retry(self, failure: Failure, delay: float) -> bool:
+    def on_retry(self, failure: Diagnosis, delay: float) -> bool:
         """(engine) The first connection must work at once; later ones are tried for ever."""
         if not self._was_usable:
             self._start_failure = failure

@@ -42,12 +42,36 @@ class RefusedError(PublishError):
     """The broker answered a publish with ``basic.nack`` (queue full, or an internal error)."""
 
 
+class RejectedError(PublishError):
+    """The broker closed a channel over this message alone: it will never take it.
+
+    Attributes:
+        reply_code: the broker's, such as 404 for a missing exchange.
+    """
+
+    def __init__(self, text: str, reply_code: int) -> None:
+        super().__init__(text)
+        self.reply_code = reply_code
+
+
 class ConnectionLostError(PublishError):
     """The connection ended before the broker confirmed: the message may or may not be there."""
 
 
 class ClosedError(AMQPError):
     """The client or daemon is closed or closing and takes no more messages."""
+
+
+class DeadlyRequestError(AMQPError):
+    """A request is not run again: each process that handled it has died over it.
+
+    Attributes:
+        deaths: of how many processes this is known.
+    """
+
+    def __init__(self, deaths: int) -> None:
+        super().__init__(f"not run again: the process died each time ({deaths + 1} times)")
+        self.deaths = deaths
 
 
 class CallTimeoutError(AMQPError, TimeoutError):

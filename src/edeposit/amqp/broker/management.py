@@ -1,8 +1,8 @@
 """What AMQP cannot do: virtual hosts, lists of bindings, counts of unacked messages.
 
 Two ways lead there, with the same few methods: the broker's management API (HTTP), and
-``rabbitmqctl`` for root on the broker's machine. What must stay true: neither is used before it
-was seen to speak for the very broker that the AMQP settings reach; a machine may have several.
+``rabbitmqctl`` for root on the broker's machine. What must stay true: neither is used before it has
+shown that it speaks for the broker that the AMQP settings reach; a machine may have several.
 """
 
 import base64
@@ -38,7 +38,7 @@ Binding = tuple[str, str, str]  # exchange, queue, routing key
 
 
 class AdministrationError(AMQPError):
-    """A way of administration cannot be used, or refuses; the text says why."""
+    """One way of administration cannot be used, or refuses; the text says why."""
 
 
 class CannotCreateError(AMQPError):
@@ -226,8 +226,8 @@ class Rabbitmqctl:
         return process.stdout
 
 
-class Ways:
-    """The ways that can be used, looked for when they are first needed.
+class Administration:
+    """All usable ways, tried in turn; each is looked for when it is first needed.
 
     Attributes:
         reasons: why others cannot, as far as they were tried.

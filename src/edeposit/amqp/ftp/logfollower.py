@@ -45,8 +45,11 @@ class _LogFile:
     def position(self) -> dict[str, Any]:
         inode, device = self.identity()
         return {
-            "inode": inode, "device": device, "offset": self.offset, "before": self.fingerprint(),
-        }  # fmt: skip
+            "inode": inode,
+            "device": device,
+            "offset": self.offset,
+            "before": self.fingerprint(),
+        }
 
     def is_at(self, position: dict[str, Any]) -> bool:
         """Is it the file of a stored position? Takes over the offset if it is.
@@ -145,8 +148,11 @@ class LogFollower:
         except FileNotFoundError:
             return []
         except (OSError, ValueError, KeyError, TypeError) as error:
-            logger.warning("position %s is unusable (%s), the log is read from its begin",
-                           self._position_file, error)  # fmt: skip
+            logger.warning(
+                "position %s is unusable (%s), the log is read from its begin",
+                self._position_file,
+                error,
+            )
             return []
 
     def _look_for_a_new_one(self) -> None:

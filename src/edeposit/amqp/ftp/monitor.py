@@ -1,20 +1,18 @@
 """Watches for users who delete the lock file in their home, and imports what they uploaded.
 
-The state of the homes is the truth: a home without a lock file wants to be imported. The server's
-log says so at once; a look at all homes, at start and every ``SCAN_INTERVAL`` seconds, finds what
-the log did not say. A line of the log that names a lock file which is there is an old line.
-
-One thread imports, another sends; what is between them is in the ``spool``, so a broker that is
-down holds nobody up, and a crash loses nothing.
+A look at all homes, at start and every ``SCAN_INTERVAL`` seconds, finds what the server's log did
+not say. One thread imports, another sends; what is between them is in the ``spool``, so a broker
+that is down delays nobody, and a crash loses nothing. Nothing that lies in a home, the spool or the
+log, and no full disk, ends the monitor: it logs an error and tries again.
 """
 
 import argparse
 import logging
 import os
-import re
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,181 +20,28 @@ from typing import Any
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
-from edeposit.amqp.errors import ClosedError, MessageTooLargeError
-from edeposit.amqp.ftp import homes, settings
+from edeposit.amqp.errors import ClosedError
+from edeposit.amqp.ftp import settings
 from edeposit.amqp.ftp.exceptions import FTPError
+from edeposit.amqp.ftp.importer import Importer
 from edeposit.amqp.ftp.logfollower import LogFollower
-from edeposit.amqp.ftp.passwd_reader import PasswdFile, current
-from edeposit.amqp.ftp.request_parser import advance, build
+from edeposit.amqp.ftp.message import build
+from edeposit.amqp.ftp.sending import Send, UnsendableError, deliver
 from edeposit.amqp.ftp.spool import RETURNED, Spool, SpoolEntry
 from edeposit.amqp.ftp.structures import ImportRequest
 
 logger = logging.getLogger(__name__)
 
-_CODE = re.compile(r"([1-5][0-9]{2}), ")
-_DELETED = ("DELE", "DEL")
-_RETRY = 5.0  # seconds until an import that failed is tried again
-
-Send = Callable[[ImportRequest, str], None]
-
-
-class Candidate:
-    """A directory that its user wants to be imported."""
-
-    __slots__ = ("below", "home", "timestamp", "username")
-
-    def __init__(self, username: str, home: str, below: tuple[str, ...], timestamp: str) -> None:
-        self.username = username
-        self.home = home
-        self.below = below
-        self.timestamp = timestamp
-
-
-def _parse_line(line: str | bytes) -> dict[str, str]:
-    """Take a line of the extended log apart.
-
-    Args:
-        line: ``[code, ]path, user, command, epoch seconds``; the path may hold commas.
-
-    Returns:
-        ``timestamp``, ``command``, ``username``, ``path`` and, if the line has it, ``code``.
-
-    Raises:
-        ValueError: fields are missing, or there are control characters in it.
-    """
-    text = (os.fsdecode(line) if isinstance(line, bytes) else line).removesuffix("\n")
-    # A name with a line break in it would let an FTP user forge lines about others.
-    if any(ord(char) < 32 or 127 <= ord(char) < 160 for char in text):
-        raise ValueError("control characters in a line of the log")
-    fields = text.rsplit(",", 3)
-    if len(fields) < 4:
-        raise ValueError("a line of the log has too few fields")
-    path, username, command, timestamp = fields
-    parsed = {
-        "timestamp": timestamp.strip(),
-        "command": command.strip(),
-        "username": username.strip(),
-        "path": path.strip(),
-    }
-    code = _CODE.match(path)
-    if code:
-        parsed |= {"code": code[1], "path": path[code.end() :].strip()}
-    return parsed
-
-
-class Importer:
-    """Brings imports into the spool.
-
-    Args:
-        spool: where to.
-    """
-
-    def __init__(self, spool: Spool) -> None:
-        self.spool = spool
-        self._unfinished = {
-            (entry.data["home"], tuple(entry.data["below"])): entry
-            for entry in spool.entries()
-            if entry.state != RETURNED
-        }
-        self._users: dict[str, str] = {}
-        self._users_file: PasswdFile | None = None
-
-    def from_line(self, line: bytes | str) -> Candidate | None:
-        """What a line of the log asks for; None if nothing."""
-        try:
-            event = _parse_line(line)
-        except ValueError as error:
-            logger.debug("passed over: %s", error)
-            return None
-        if event["command"].upper() not in _DELETED or event.get("code", "2")[0] != "2":
-            return None
-        directory, name = os.path.split(os.path.normpath(event["path"]))
-        home = self._homes().get(event["username"])
-        if name != settings.LOCK_FILENAME or home is None:
-            return None
-        if directory == home:
-            below: tuple[str, ...] = ()
-        elif directory.startswith(home + "/") and not settings.LOCK_ONLY_IN_HOME:
-            below = tuple(directory[len(home) + 1 :].split("/"))
-        else:
-            return None
-        candidate = Candidate(event["username"], home, below, event["timestamp"])
-        return candidate if self._is_unlocked(candidate) else None
-
-    def unlocked(self) -> Iterator[Candidate]:
-        """All homes without a lock file."""
-        for username, home in sorted(self._homes().items()):
-            candidate = Candidate(username, home, (), str(int(time.time())))
-            if self._is_unlocked(candidate):
-                yield candidate
-
-    def run(self, candidate: Candidate, *, told_by_log: bool) -> SpoolEntry | None:
-        """Import a directory as far as the spool.
-
-        Args:
-            candidate: the directory.
-            told_by_log: False: found by looking; then an import of nothing is not worth a message.
-
-        Returns:
-            The entry, ready to be sent; None if it has to be tried again, by ``resume``.
-        """
-        key = (candidate.home, candidate.below)
-        if key not in self._unfinished:
-            self._unfinished[key] = self.spool.begin(
-                candidate.username,
-                candidate.home,
-                candidate.below,
-                candidate.timestamp,
-                announced=told_by_log,
-            )
-        return self._advance(key)
-
-    def resume(self) -> bool:
-        """Go on with what a crash or a failure has left; returns whether all is well now."""
-        still_open = [key for key in list(self._unfinished) if self._advance(key) is None]
-        return not still_open
-
-    def _advance(self, key: tuple[str, tuple[str, ...]]) -> SpoolEntry | None:
-        entry = self._unfinished[key]
-        try:
-            advance(entry)
-        except Exception as error:
-            # One home must not end the monitor; what was taken from it is safe in the spool.
-            unexpected = not isinstance(error, OSError)
-            logger.error("import of %s: %s; it will be tried again", entry.data["home"], error,
-                         exc_info=unexpected)  # fmt: skip
-            return None
-        del self._unfinished[key]
-        if not entry.is_silent:
-            logger.info("import %s of %s: %d items, %d errors", entry.uuid, entry.data["username"],
-                        len(entry.data["items"]), len(entry.data["errors"]))  # fmt: skip
-        return entry
-
-    def _is_unlocked(self, candidate: Candidate) -> bool:
-        try:
-            with homes.opened(candidate.home, *candidate.below) as directory:
-                return not homes.exists(directory, settings.LOCK_FILENAME)
-        except OSError as error:
-            logger.debug("home of %s is passed over: %s", candidate.username, error)
-            return False
-
-    def _homes(self) -> dict[str, str]:
-        """User to home; of a file that cannot be read, as it was before."""
-        try:
-            file = current()
-            if file is not self._users_file:
-                self._users = {name: os.path.normpath(file.get(name).home) for name in file.names()}
-                self._users_file = file
-        except (OSError, AssertionError) as error:
-            logger.error("users cannot be read: %s", error)
-        return self._users
+_RETRY = 5.0  # seconds until something that failed is tried again
+_POLL = 1.0  # seconds between two looks at the log where the system does not tell of changes
+_MAX_ATTEMPTS = 5  # to send an import that fails by a defect
 
 
 class Monitor:
     """Imports and sends until it is stopped.
 
     Args:
-        filename: the extended log; it is waited for if it is not there yet.
+        filename: the extended log; it is waited for if it does not exist yet.
 
     Raises:
         FTPError: the spool cannot be used.
@@ -206,10 +51,12 @@ class Monitor:
         self.spool = Spool()
         self._importer = Importer(self.spool)
         self._log = LogFollower(filename, self.spool.path / "position.json")
+        self._log_is_saved = True
         self._send: Send
         self._stop: threading.Event
         self._news = threading.Event()  # for the importing thread
         self._unsent = threading.Event()  # for the sending thread
+        self._failures: Counter[str] = Counter()  # to send, by UUID
         self._trouble: BaseException | None = None
 
     def run(self, send: Send, stop: threading.Event) -> None:
@@ -217,11 +64,9 @@ class Monitor:
 
         Args:
             send: publishes a request under a UUID and returns when the broker has it. Raises
-                ``MessageTooLargeError``, or ``ClosedError`` when the daemon ends.
+                ``MessageTooLargeError`` or ``SerializationError`` if it never will, or
+                ``ClosedError`` when the daemon ends.
             stop: set when the daemon ends.
-
-        Raises:
-            Exception: a defect; the spool keeps what is not sent.
         """
         self._send, self._stop = send, stop
         self.spool.clean()
@@ -230,9 +75,10 @@ class Monitor:
         sender = threading.Thread(target=self._send_guarded, name="sender", daemon=True)
         sender.start()
         try:
-            self._import_until_stopped()
+            self._import_until_stopped(_POLL if observer is None else settings.SCAN_INTERVAL)
         finally:
-            observer.stop()
+            if observer is not None:
+                observer.stop()
             self._stop.set()
             self._unsent.set()
             sender.join()
@@ -246,36 +92,50 @@ class Monitor:
 
     # --- importing --------------------------------------------------------------------------
 
-    def _import_until_stopped(self) -> None:
+    def _import_until_stopped(self, pause: float) -> None:
         next_scan = 0.0
         while not self._stop.is_set():
             self._news.clear()
-            if time.monotonic() >= next_scan:
-                all_well = self._importer.resume()
-                self._scan()
+            # First the log: it knows which uploads were broken off.
+            is_well = self._is_well(self._follow)
+            if time.monotonic() >= next_scan or self._importer.has_adopted:
+                is_well = self._is_well(self._scan) and is_well
                 self._unsent.set()
-                pause = settings.SCAN_INTERVAL
-                next_scan = time.monotonic() + (pause if all_well else min(pause, _RETRY))
-            self._follow()
-            self._news.wait(max(next_scan - time.monotonic(), 0))
+                next_scan = time.monotonic() + settings.SCAN_INTERVAL
+            if not is_well:
+                next_scan = min(next_scan, time.monotonic() + _RETRY)
+            self._news.wait(max(min(next_scan - time.monotonic(), pause), 0))
 
-    def _follow(self) -> None:
-        count = 0
+    def _is_well(self, step: Callable[[], bool]) -> bool:
+        try:
+            return step()
+        except OSError as error:
+            logger.error("%s; it will be tried again", error)
+        except Exception:
+            logger.exception("a defect, it will be tried again")
+        return False
+
+    def _follow(self) -> bool:
         for line in self._log.lines():
-            count += 1
+            self._log_is_saved = False
             candidate = self._importer.from_line(line)
             if candidate is not None and self._importer.run(candidate, told_by_log=True):
                 self._unsent.set()
             if self._stop.is_set():
                 break
-        if count:
+        if not self._log_is_saved:
+            self._importer.broken_uploads.save()
             self._log.save()
+            self._log_is_saved = True
+        return True
 
-    def _scan(self) -> None:
+    def _scan(self) -> bool:
+        is_well = self._importer.resume()
         for candidate in self._importer.unlocked():
-            self._importer.run(candidate, told_by_log=False)
+            is_well = self._importer.run(candidate, told_by_log=False) is not None and is_well
             if self._stop.is_set():
                 break
+        return is_well
 
     # --- sending ----------------------------------------------------------------------------
 
@@ -289,47 +149,38 @@ class Monitor:
             self._stop.set()
 
     def _send_until_stopped(self) -> None:
-        refused: set[str] = set()
         while not self._stop.is_set():
             self._unsent.clear()
+            is_well = True
             for entry in self.spool.entries():
                 if self._stop.is_set():
                     return
-                if entry.state != RETURNED or entry.uuid in refused:
-                    continue
-                if entry.is_silent or send_entry(self.spool, entry, self._send):
-                    entry.delete()
-                else:
-                    refused.add(entry.uuid)
-            self._unsent.wait()
+                if entry.state == RETURNED:
+                    is_well = self._send_entry(entry) and is_well
+            self._unsent.wait(None if is_well else _RETRY)
 
-
-def send_entry(spool: Spool, entry: SpoolEntry, send: Send) -> bool:
-    """Send an import; files that make the message too large for the broker go by path.
-
-    Returns:
-        False if the broker does not take it in any form; it stays in the spool.
-
-    Raises:
-        ClosedError: the daemon ends.
-    """
-    inline = settings.MAX_INLINE_SIZE
-    while True:
+    def _send_entry(self, entry: SpoolEntry) -> bool:
+        """Send one import; returns False if it has to be tried again."""
         try:
-            request = build(spool, entry, inline)
+            if entry.is_silent or deliver(self.spool, entry, self._send):
+                entry.delete()
+            else:
+                self._importer.adopt(entry)
+                self._news.set()
+        except ClosedError:
+            raise
+        except UnsendableError as error:
+            self.spool.give_up(entry.directory, str(error))
         except (OSError, FTPError) as error:
-            logger.error("import %s cannot be read, it stays in the spool: %s", entry.uuid, error)
+            logger.error("import %s is not sent, it will be tried again: %s", entry.uuid, error)
             return False
-        try:
-            send(request, entry.uuid)
-            return True
-        except MessageTooLargeError as error:
-            if not inline:
-                logger.error("import %s stays in the spool: %s", entry.uuid, error)
+        except Exception as error:
+            logger.exception("import %s is not sent because of a defect", entry.uuid)
+            self._failures[entry.uuid] += 1
+            if self._failures[entry.uuid] < _MAX_ATTEMPTS:
                 return False
-            # In JSON a file is a third larger, and there is text beside it.
-            inline = min(inline // 2, error.limit // 2)
-            inline = inline if inline > 1024 else 0
+            self.spool.give_up(entry.directory, f"{type(error).__name__}: {error}")
+        return True
 
 
 class _SetEvent(FileSystemEventHandler):
@@ -343,13 +194,19 @@ class _SetEvent(FileSystemEventHandler):
 
 
 def _watch_directory(path: str, event: threading.Event) -> Any:
-    """Have an event set when something happens in a directory (inotify)."""
+    """Have an event set when something happens in a directory (inotify); None if it cannot be."""
     observer = Observer()
     try:
         observer.schedule(_SetEvent(event), path)
         observer.start()
     except OSError as error:
-        raise FTPError(f"directory {path} cannot be watched: {error.strerror}") from error
+        logger.warning(
+            "directory %s cannot be watched (%s): it is looked at every %g s",
+            path,
+            error.strerror,
+            _POLL,
+        )
+        return None
     return observer
 
 
@@ -366,7 +223,7 @@ def prepare(filename: str | None = None) -> Callable[[Send, threading.Event], No
         FTPError: the log's directory is missing, or the spool cannot be used.
     """
     path = settings.LOG_FILE if filename is None else filename
-    # The server makes the log itself, perhaps only later; its directory must be there.
+    # The server makes the log itself, perhaps only later; its directory must exist.
     if not os.path.isdir(os.path.dirname(path)):
         raise FTPError(f"'{path}' doesn't exists!")
     return Monitor(path).run
@@ -394,7 +251,8 @@ def main(filename: str | None) -> None:
     """Print imports, without a broker.
 
     Args:
-        filename: the log to follow for ever; None: read lines from the standard input to its end.
+        filename: the log to follow until the program is interrupted; None: read lines from the
+            standard input to its end.
     """
     if filename is None:
         for request in process_log(sys.stdin.buffer):

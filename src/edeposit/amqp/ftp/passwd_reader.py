@@ -241,9 +241,7 @@ def save_users(users: Mapping[str, Mapping[str, str]], path: str | None = None) 
 def flags_of(entry: Entry) -> dict[str, bool]:
     """The flags stored in a user's line; those that are not stored are not there."""
     # strict=False: a short field stores only the first flags.
-    return {
-        flag: char in "tT" for flag, char in zip(FLAGS, entry.full_name, strict=False)
-    }  # fmt: skip
+    return {flag: char in "tT" for flag, char in zip(FLAGS, entry.full_name, strict=False)}
 
 
 def read_user_config(username: str, path: str | None = None) -> dict[str, bool]:

@@ -13,10 +13,19 @@ from edeposit.amqp.ftp import settings
 _OLD_LOG = re.compile(r"^\s*(ExtendedLog\s.*\spaths|LogFormat\s+(paths|edeposit)\s.*)\s*$", re.I)
 _MARK = "#edeposit# "
 _OURS = {
-    "authuserfile", "authorder", "requirevalidshell", "rootlogin", "defaultroot", "umask",
-    "allowoverwrite", "allowstorerestart", "showsymlinks", "usereversedns", "wtmplog",
+    "authuserfile",
+    "authorder",
+    "requirevalidshell",
+    "rootlogin",
+    "defaultroot",
+    "umask",
+    "allowoverwrite",
+    "allowstorerestart",
+    "showsymlinks",
+    "usereversedns",
+    "wtmplog",
     "pathdenyfilter",
-}  # fmt: skip
+}
 
 
 class Certificate(NamedTuple):

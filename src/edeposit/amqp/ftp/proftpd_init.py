@@ -162,8 +162,12 @@ def _certificate(file: str, key_file: str) -> proftpd_conf.Certificate:
         raise AssertionError("There is no mod_tls: apt-get install proftpd-mod-crypto")
     done = subprocess.run(
         ["openssl", "pkey", "-in", key_file, "-noout", "-text"],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, timeout=60,
-    )  # fmt: skip
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
     return proftpd_conf.Certificate(file, key_file, "EC" if "ASN1 OID" in done.stdout else "RSA")
 
 

@@ -26,8 +26,11 @@ def end(username: str) -> int:
         connections = json.loads(output).get("connections", [])
         pids = [int(row["pid"]) for row in connections if row.get("user") == username]
     except (OSError, subprocess.SubprocessError, ValueError, AttributeError) as error:
-        logger.warning("sessions of %s cannot be listed (%s); they go on until they end by "
-                       "themselves", username, error)  # fmt: skip
+        logger.warning(
+            "sessions of %s cannot be listed (%s); they go on until they end by themselves",
+            username,
+            error,
+        )
         return 0
     return sum(_end(pid) for pid in pids)
 

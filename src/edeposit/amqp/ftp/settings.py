@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Any
 from edeposit.amqp._configuration import Configuration, Setting, SettingsError, between
 
 __all__ = [
-    "SettingsError", "conf_merger", "describe", "get_all_constants", "reload",
+    "SettingsError",
+    "conf_merger",
+    "describe",
+    "get_all_constants",
+    "reload",
     "substitute_globals",
-]  # fmt: skip
+]
 
 _LOCK_TEXT = (
     "Delete this file when all your files are uploaded: their import begins then.\n"
@@ -29,38 +33,69 @@ _TABLE = (
     Setting("LOGIN_FILE", "", "its AuthUserFile; empty: ftpd.passwd in CONF_PATH"),
     Setting("MODULES_FILE", "", "its list of modules; empty: modules.conf in CONF_PATH"),
     Setting("LOG_FILE", "", "its ExtendedLog; empty: extended.log in LOG_PATH"),
-    Setting("SPOOL_PATH", "", "where imports wait until they are sent; on the file system of the "
-            "homes, outside of each; empty: .edeposit-spool in DATA_PATH"),
+    Setting(
+        "SPOOL_PATH",
+        "",
+        "where imports wait until they are sent; on the file system of the "
+        "homes, outside of each; empty: .edeposit-spool in DATA_PATH",
+    ),
     Setting("PROFTPD_PIDFILE", "/run/proftpd.pid", "its PidFile, for the set-up script"),
-    Setting("SCOREBOARD_FILE", "", "its ScoreboardFile, to end a removed user's sessions; empty: "
-            "where ftpwho looks by itself"),
-    Setting("LOCK_FILENAME", "delete_me_to_import_files.txt",
-            "the file whose deletion starts an import"),
+    Setting(
+        "SCOREBOARD_FILE",
+        "",
+        "its ScoreboardFile, to end a removed user's sessions; empty: where ftpwho looks by itself",
+    ),
+    Setting(
+        "LOCK_FILENAME", "delete_me_to_import_files.txt", "the file whose deletion starts an import"
+    ),
     Setting("USER_ERROR_LOG", "error.log.txt", "errors of an import, in the home"),
     Setting("USER_IMPORT_LOG", "import.log.txt", "what was imported, in the home"),
     Setting("LOCK_FILE_CONTENT", _LOCK_TEXT, "text of the lock file"),
     Setting("SAME_NAME_DIR_PAIRING", True, "pair files of equal names in one directory"),
     Setting("SAME_DIR_PAIRING", True, "pair the only two files of a directory"),
     Setting("ISBN_PAIRING", True, "pair files named by the same ISBN, in any directories"),
-    Setting("LOCK_ONLY_IN_HOME", True, "only the home itself has a lock file; false: a lock file "
-            "in a directory below it, uploaded and deleted, imports that directory"),
+    Setting(
+        "LOCK_ONLY_IN_HOME",
+        True,
+        "only the home itself has a lock file; false: a lock file "
+        "in a directory below it, uploaded and deleted, imports that directory",
+    ),
     Setting("CREATE_IMPORT_LOG", True, "tell the user in the home what was imported"),
     Setting("LEAVE_BAD_FILES", True, "keep metadata files that could not be parsed"),
-    Setting("HOLD_BAD_PAIRS", False, "keep the e-book of a pair whose metadata are bad, too; "
-            "false: it is imported alone"),
+    Setting(
+        "HOLD_BAD_PAIRS",
+        False,
+        "keep the e-book of a pair whose metadata are bad, too; false: it is imported alone",
+    ),
     Setting("PROFTPD_USERS_GID", 2000, "uid and gid of all FTP users", between(1, 2**31 - 2)),
-    Setting("HASH_ROUNDS", 100_000, "rounds of SHA-512-crypt for new passwords; each login costs "
-            "them as well", between(1000, 999_999_999)),
-    Setting("MAX_INLINE_SIZE", 8 * 1024 * 1024, "bytes of files in one ImportRequest; further "
-            "files are handed over by path", between(0, 2**31)),
-    Setting("OUTBOX_GROUP", "", "group that may read and delete files handed over by path; empty: "
-            "only root"),
-    Setting("MAX_METADATA_SIZE", 1024 * 1024, "bytes of the largest metadata file",
-            between(1, 2**31)),
+    Setting(
+        "HASH_ROUNDS",
+        100_000,
+        "rounds of SHA-512-crypt for new passwords; each login costs them as well",
+        between(1000, 999_999_999),
+    ),
+    Setting(
+        "MAX_INLINE_SIZE",
+        8 * 1024 * 1024,
+        "bytes of files in one ImportRequest; further files are handed over by path",
+        between(0, 2**31),
+    ),
+    Setting(
+        "OUTBOX_GROUP",
+        "",
+        "group that may read and delete files handed over by path; empty: only root",
+    ),
+    Setting(
+        "MAX_METADATA_SIZE", 1024 * 1024, "bytes of the largest metadata file", between(1, 2**31)
+    ),
     Setting("MAX_IMPORT_FILES", 10_000, "files of the largest import", between(1, 10**7)),
-    Setting("SCAN_INTERVAL", 60.0, "seconds between two looks for homes without a lock file",
-            between(0.1, 86400)),
-)  # fmt: skip
+    Setting(
+        "SCAN_INTERVAL",
+        60.0,
+        "seconds between two looks for homes without a lock file",
+        between(0.1, 86400),
+    ),
+)
 
 _DERIVED = {
     "CONF_FILE": ("CONF_PATH", "proftpd.conf"),

@@ -14,10 +14,21 @@ from edeposit.amqp.aleph.datastructures.epublication import EPublication
 from edeposit.amqp.ftp.decoders import parse_meta
 
 __all__ = [
-    "FLAGS", "AddUser", "ChangePassword", "DataPair", "EPublication", "EbookFile",
-    "GetUserSettings", "ImportRequest", "ListRegisteredUsers", "MetadataFile", "RemoveUser",
-    "SetUserSettings", "UserSettings", "Userlist",
-]  # fmt: skip
+    "FLAGS",
+    "AddUser",
+    "ChangePassword",
+    "DataPair",
+    "EPublication",
+    "EbookFile",
+    "GetUserSettings",
+    "ImportRequest",
+    "ListRegisteredUsers",
+    "MetadataFile",
+    "RemoveUser",
+    "SetUserSettings",
+    "UserSettings",
+    "Userlist",
+]
 
 # What a user can switch off for himself, in the order of the passwd file and of the messages.
 FLAGS = (
@@ -198,6 +209,18 @@ class EbookFile(namedtuple("EbookFile", ["filename", "raw_data"], defaults=(None
             OSError: it cannot be read.
         """
         return cls(path, Path(path).read_bytes())
+
+    @classmethod
+    def from_wire(cls, filename: str, raw_data: str | None = None) -> "EbookFile":
+        """Build from the fields as JSON holds them (called by the serializer).
+
+        The first generation put the bytes of a text file into JSON as they were: what is not
+        base64 is such a text.
+        """
+        try:
+            return cls(filename, raw_data)
+        except ValueError:
+            return cls(filename, str(raw_data).encode("utf-8"))
 
     def to_wire(self) -> tuple[Any, ...]:
         """The fields as JSON can hold them (called by the serializer)."""

@@ -1,0 +1,70 @@
+"""Third step of an import: the home gets its kept files, logs and lock file back."""
+
+import logging
+import os
+
+from edeposit.amqp.ftp import homefiles, homes, settings
+from edeposit.amqp.ftp.message import texts
+from edeposit.amqp.ftp.spool import RETURNED, SpoolEntry
+
+logger = logging.getLogger(__name__)
+
+_MAX_LOG = 1024 * 1024  # characters of each part of a log in a home
+
+
+def give_home_back(entry: SpoolEntry) -> None:
+    """Put kept files, logs and the lock file into the home; remove empty directories.
+
+    Raises:
+        OSError: the home cannot be used.
+    """
+    try:
+        with (
+            homes.opened(*entry.place, identity=entry.data.get("identity")) as root,
+            homes.opened_directory(entry.directory.parent) as workshop,
+        ):
+            for number in entry.data["kept"]:
+                _return_file(entry, number, root)
+            homefiles.remove_empty_directories(root)
+            _write_logs(entry, root, workshop)
+            # The lock comes last: after a crash before it the home counts as unlocked, and is
+            # looked at again; the other way round, a lock deleted meanwhile would be put back.
+            entry.save(synced=False, state=RETURNED)
+            homefiles.write_lock(root, workshop)
+    except FileNotFoundError as error:
+        logger.warning("home %s is gone (%s), its import goes on", entry.place, error.strerror)
+        if isinstance(error, homes.HomeReplacedError):
+            # Another user may have this home now: what was left here is not his.
+            entry.keep_for_administrator(entry.data["kept"])
+        entry.save(synced=False, state=RETURNED)
+
+
+def _return_file(entry: SpoolEntry, number: int, root: int) -> None:
+    parts = entry.parts(number)
+    with homes.opened_directory(entry.files) as spooled:
+        if not homes.exists(spooled, str(number)):  # returned before a crash
+            return
+        target = homefiles.make_directories(root, parts[:-1])
+        try:
+            homefiles.give_back(spooled, str(number), target, parts[-1])
+        finally:
+            os.close(target)
+
+
+def _write_logs(entry: SpoolEntry, root: int, workshop: int) -> None:
+    errors, told = texts(entry, prefix="", limit=_MAX_LOG)
+    if errors:
+        homefiles.write_file(root, settings.USER_ERROR_LOG, errors + "\n", workshop=workshop)
+    else:
+        homefiles.remove_file(root, settings.USER_ERROR_LOG)
+    if not entry.data["has_import_log"] or not (errors or told):
+        return
+    if errors:
+        text = (
+            "Status: Error\n\nError: Import only partially successful.\n"
+            f"See '{settings.USER_ERROR_LOG}' for details.\n\n--- Errors ---\n{errors}\n\n"
+            f"--- Successfully imported files ---\n{told}\n"
+        )
+    else:
+        text = f"Status: Ok\n\n--- Sucess ---\n{told}\n"
+    homefiles.write_file(root, settings.USER_IMPORT_LOG, text, workshop=workshop)
