@@ -183,9 +183,12 @@ class BrokerDaemon(DaemonRunnerWrapper):
         """The consumer is registered (engine)."""
         if self.queue:
             logger.info(
-                "consuming %r in virtual host %r (prefetch %d, %d handler threads)", self.queue,
-                self.connection_param.virtual_host, self._prefetch_count(), self._concurrency(),
-            )  # fmt: skip
+                "consuming %r in virtual host %r (prefetch %d, %d handler threads)",
+                self.queue,
+                self.connection_param.virtual_host,
+                self._prefetch_count(),
+                self._concurrency(),
+            )
         else:
             logger.info("connected to virtual host %r", self.connection_param.virtual_host)
         self._was_ready = True
@@ -248,9 +251,8 @@ class BrokerDaemon(DaemonRunnerWrapper):
         """Requests whose answers nobody takes must not use up the prefetch."""
         stuck = min(self._ledger.outbox.stuck, _STUCK_MOST)
         room = max(self._prefetch_count() - self._concurrency(), 1)
-        if stuck - self._stuck_at_consume >= room:
+        if stuck - self._stuck_at_consume >= room and self._consumer.renew():
             self._stuck_at_consume = stuck
-            self._consumer.renew()
 
     # --- start and stop ---------------------------------------------------------------------
 
@@ -262,6 +264,7 @@ class BrokerDaemon(DaemonRunnerWrapper):
         """
         self._io_thread = threading.current_thread()
         self._start_deadline = time.monotonic() + settings.START_TIMEOUT
+        self._journal = Journal(self.directory / f"{self.name}.begun")
         link = self._link = BrokerConnection(
             lambda: self.connection_param,
             self,
@@ -278,7 +281,6 @@ class BrokerDaemon(DaemonRunnerWrapper):
             settings.RABBITMQ_CONFIRM_TIMEOUT,
         )
         self._pool = HandlerPool(self._handle, self._handler_failed, link.clear_to_send)
-        self._journal = Journal(self.directory / f"{self.name}.begun")
         self._consumer = Consumer(
             link,
             self.queue,
@@ -288,9 +290,10 @@ class BrokerDaemon(DaemonRunnerWrapper):
         )
         link.ioloop.add_handler(self.signals.fileno(), self._on_signal, IOLoop.READ)
         self._set_state("connecting")
-        self._journal.open()
         self.onStart()
-        self._pool.start(self._concurrency() if self.queue else 0)
+        if self.queue:
+            self._journal.open()
+            self._pool.start(self._concurrency())
         link.run()
         if self._start_failure is not None:
             raise StartError(str(self._start_failure))

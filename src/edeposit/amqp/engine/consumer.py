@@ -99,16 +99,18 @@ class Consumer:
         """The channel is gone, and the consumer with it."""
         self._tag = None
 
-    def renew(self) -> None:
-        """Consume anew on the same channel.
+    def renew(self) -> bool:
+        """Consume anew on the same channel; False if that cannot be now.
 
         Messages that the old consumer holds stay unacked, but do not count for the prefetch of
         the new one (RabbitMQ counts per consumer).
         """
         channel = self._link.channel
-        if self._tag is not None and channel is not None and channel.is_open:
-            self.cancel()
-            self._consume(channel)
+        if self._tag is None or channel is None or not channel.is_open:
+            return False
+        self.cancel()
+        self._consume(channel)
+        return True
 
     # --- cancelled by the broker ------------------------------------------------------------
 

@@ -78,8 +78,11 @@ class HandlerPool:
             # First: the new thread may get the ident of the dead one.
             delivery = self._running.pop(thread.ident or 0, None)
             self._threads[number] = self._new_thread(number)
-            if delivery is not None:
+            if delivery is not None and delivery.handle not in self._waiting:
                 self._failed(delivery, RuntimeError("the handler thread has died"))
+            # What it took from the queue and did not begin; doubles in the queue do no harm.
+            for waiting in list(self._waiting.values()):
+                self._queue.put(waiting)
 
     def _new_thread(self, number: int) -> threading.Thread:
         thread = threading.Thread(target=self._run, name=f"handler-{number}", daemon=True)
@@ -93,15 +96,14 @@ class HandlerPool:
             delivery = self._queue.get()
             if not gate.is_set():
                 gate.wait()
-            if waiting.pop(delivery.handle, None) is None:
-                continue
-            delivery.state = State.RUNNING
             running[me] = delivery
-            try:
-                self._handle(delivery)
-            except BaseException as error:
-                self._survive(delivery, error)
-            del running[me]
+            if waiting.pop(delivery.handle, None) is not None:
+                delivery.state = State.RUNNING
+                try:
+                    self._handle(delivery)
+                except BaseException as error:
+                    self._survive(delivery, error)
+            del running[me], delivery
 
     def _survive(self, delivery: Delivery, error: BaseException) -> None:
         try:
