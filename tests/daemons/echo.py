@@ -1,7 +1,7 @@
 """The daemon that the integration tests run: does what the message says.
 
 Environment: ECHO_VHOST, ECHO_QUEUE, ECHO_KEY, ECHO_NAME, ECHO_CONCURRENCY, ECHO_PREFETCH, ECHO_RUNS
-(a file that gets a line for each run of the handler), ECHO_CHECK_INTERVAL, ECHO_SEND_WHEN
+(a file that gets a line for each run of the handler), ECHO_IDLE_MOST, ECHO_SEND_WHEN
 (send a message from a thread at SIGUSR1), and the settings of edeposit.amqp.
 """
 
@@ -140,8 +140,8 @@ def main():
         concurrency=int(os.environ.get("ECHO_CONCURRENCY", "0")) or None,
         prefetch=int(os.environ.get("ECHO_PREFETCH", "0")) or None,
     )
-    if "ECHO_CHECK_INTERVAL" in os.environ:
-        consumer._CHECK_INTERVAL = float(os.environ["ECHO_CHECK_INTERVAL"])
+    if "ECHO_IDLE_MOST" in os.environ:
+        consumer._IDLE_MOST = float(os.environ["ECHO_IDLE_MOST"])
     if "ECHO_SEND_WHEN" in os.environ:
         daemon.onReload = lambda: threading.Thread(target=send_outside).start()
     if sys.argv[1:] == ["run"]:

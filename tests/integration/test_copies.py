@@ -106,7 +106,7 @@ def test_a_crash_of_the_queue_lets_the_job_run_once(service, daemon):
 
 def test_a_quorum_queue_that_is_declared_again_at_once_is_consumed(rabbit, vhost, make_daemon):
     service = Service(rabbit, vhost, "quorum")
-    daemon = make_daemon(ECHO_CHECK_INTERVAL="2").start()
+    daemon = make_daemon(ECHO_IDLE_MOST="2").start()
     assert service.is_still_answering()
     service.channel.queue_delete("daemon")
     service.declare()  # the broker tells the consumer nothing

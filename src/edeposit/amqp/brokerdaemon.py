@@ -153,12 +153,14 @@ class BrokerDaemon(DaemonRunnerWrapper):
         error: Exception | None,
     ) -> None:
         """A message has come (engine)."""
-        if error is not None:
-            logger.warning("a property of a message cannot be decoded and is lost: %r", error)
         self._consumer.delivered()
         delivery = self._ledger.accept(method, properties, body)
         if delivery is None:
             return
+        if isinstance(error, MemoryError):
+            delivery.error = error
+        elif error is not None:
+            logger.warning("a property of a message cannot be decoded and is lost: %r", error)
         if self._ledger.draining:
             self._ledger.give_back(delivery)
         else:
@@ -181,16 +183,15 @@ class BrokerDaemon(DaemonRunnerWrapper):
 
     def on_usable(self) -> None:
         """The consumer is registered (engine)."""
-        if self.queue:
-            logger.info(
-                "consuming %r in virtual host %r (prefetch %d, %d handler threads)",
-                self.queue,
-                self.connection_param.virtual_host,
-                self._prefetch_count(),
-                self._concurrency(),
-            )
-        else:
-            logger.info("connected to virtual host %r", self.connection_param.virtual_host)
+        logger.log(
+            logging.DEBUG if self._consumer.is_moving else logging.INFO,
+            "%s virtual host %r (prefetch %d, %d handler threads)",
+            f"consuming {self.queue!r} in" if self.queue else "connected to",
+            self.connection_param.virtual_host,
+            self._prefetch_count(),
+            self._concurrency(),
+        )
+        self._consumer.is_moving = False
         self._was_ready = True
         self._set_state(self._working_state)
         self.ready(self._working_state)
@@ -216,6 +217,10 @@ class BrokerDaemon(DaemonRunnerWrapper):
         if not self._was_ready and time.monotonic() + delay > self._start_deadline:
             self._start_failure = failure
             return False
+        if self._consumer.is_moving and failure.code == "channel-200":
+            logger.debug("%s", failure)
+            return True
+        self._consumer.is_moving = False
         log = logger.warning if failure.transient else logger.error
         log("%s; next attempt in %.1f s", failure, delay)
         self._set_state("reconnecting", reason=str(failure))
@@ -242,7 +247,7 @@ class BrokerDaemon(DaemonRunnerWrapper):
         self.notify_watchdog()
         self._ledger.tick()
         if not self._ledger.draining:
-            self._consumer.check(self._ledger.unfinished)
+            self._consumer.check(not self._ledger.unfinished and self._ledger.outbox.is_empty)
             self._make_room()
         if self._state and self._achieved() != self._told:
             self._set_state(self._state)

@@ -4,13 +4,15 @@ A delivery is either in the pool's table of what waits or has been begun, never 
 it out of the table (a handler thread to run it, the I/O thread to withdraw it) has it alone.
 """
 
+import logging
 import queue
 import threading
 from collections.abc import Callable
-from logging import CRITICAL, ERROR
 
 from edeposit.amqp.engine.deliveries import Delivery, State
 from edeposit.amqp.engine.hooks import tell
+
+logger = logging.getLogger(__name__)
 
 
 class HandlerPool:
@@ -74,7 +76,7 @@ class HandlerPool:
             if thread.is_alive():
                 continue
             self.replaced += 1
-            tell(CRITICAL, "handler thread %d has died and is replaced", number)
+            tell(logger, logging.CRITICAL, "handler thread %d has died and is replaced", number)
             # First: the new thread may get the ident of the dead one.
             delivery = self._running.pop(thread.ident or 0, None)
             self._threads[number] = self._new_thread(number)
@@ -109,5 +111,12 @@ class HandlerPool:
         try:
             self._failed(delivery, error)
         except BaseException as second:
-            tell(ERROR, "the error of a handler could not be dealt with", exc_info=second)
-        tell(ERROR, "handler failed for delivery %d", delivery.handle, exc_info=error)
+            tell(
+                logger,
+                logging.ERROR,
+                "the error of a handler could not be dealt with",
+                exc_info=second,
+            )
+        tell(
+            logger, logging.ERROR, "handler failed for delivery %d", delivery.handle, exc_info=error
+        )
