@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from edeposit.amqp.ftp import homes, request_parser, settings
+from edeposit.amqp.ftp.collecting import collect
+from edeposit.amqp.ftp.deciding import decide
 from edeposit.amqp.ftp.exceptions import FTPError
 from edeposit.amqp.ftp.request_parser import process_import_request
 from edeposit.amqp.ftp.spool import Spool
@@ -80,7 +82,7 @@ def test_each_directory_comes_once(home):
 
 
 def test_bad_metadata_are_told_and_left(home):
-    put(home, a_json='{"isbn": "1"}', a_pdf=b"%PDF", b_csv=b"\xff\xfe")
+    put(home, a_json='{"isbn": "1"}', a_pdf=b"%PDF", b_csv=b"\x81\x98")
     request = run(home)
     assert request.requests == [EbookFile(f"{home}/a.pdf", b"%PDF")]
     assert f"Can't parse {home}/a.json: Missing field(s):\n\tKeyword 'vazba'" in request.error_log
@@ -331,7 +333,7 @@ def test_a_kept_file_is_not_put_over_a_newer_one(home):
     put(home, a_json="{}")
     spool = Spool()
     entry = spool.begin("garda", str(home), (), "1")
-    request_parser.decide(entry, request_parser.collect(entry))
+    decide(entry, collect(entry))
     put(home, a_json="newer")
     request_parser.advance(entry)
     assert text(home, "a.json") == "newer"
@@ -369,6 +371,23 @@ def test_ebooks_travel_in_base64():
     assert deserialize(wire, class_table("ftp")).ebook_file == book
     with pytest.raises(ValueError, match="base64"):
         EbookFile("/a", "not base64!")
+
+
+def test_an_import_of_the_first_generation_is_readable():
+    wire = """{"__nt_name": "ImportRequest", "username": "garda", "error_log": "",
+        "import_log": "Ebook file '/home/ftp/garda/b.txt' successfully imported.", "requests": [
+        {"__nt_name": "DataPair",
+         "metadata_file": {"__nt_name": "MetadataFile", "filename": "/home/ftp/garda/a.json",
+          "raw_data": "{\\"nazev\\": \\"ZEN\\"}", "parsed_data": null},
+         "ebook_file": {"__nt_name": "EbookFile", "filename": "/home/ftp/garda/a.txt",
+          "raw_data": "P\\u0159\\u00edli\\u0161, \\n a text."}},
+        {"__nt_name": "EbookFile", "filename": "/home/ftp/garda/b.txt", "raw_data": ""}]}"""
+    request = deserialize(wire, class_table("ftp"))
+    pair, book = request.requests
+    assert pair.metadata_file.raw_data == '{"nazev": "ZEN"}'
+    assert pair.ebook_file.raw_data == "Příliš, \n a text.".encode()
+    assert book.raw_data == b""
+    assert deserialize(serialize(request), class_table("ftp")) == request
 
 
 def test_from_file_reads(tmp_path):

@@ -37,9 +37,6 @@ logger = logging.getLogger(__name__)
 
 NO_UUID = "No UUID provided, message ignored."
 
-# A UUID is 36 characters. Longer names are tolerated, but what is copied into every header of
-# every answer must not be able to fill a frame by itself.
-_UUID_LIMIT = 1024
 # Passed on from request to answer: W3C trace context, so that a trace spans both.
 _PASSED_ON = ("traceparent", "tracestate")
 _PASSED_ON_LIMIT = 512
@@ -64,7 +61,7 @@ class _Request:
 
     def __init__(
         self,
-        uuid: str | None,
+        uuid: Any,
         routing_key: str,
         properties: BasicProperties,
         delivery: Delivery | None = None,
@@ -150,7 +147,8 @@ class AMQPDaemon(PikaDaemon):
 
     def jobKey(self, properties: BasicProperties) -> Any:
         """A redelivered request is recognised by its UUID."""
-        return _uuid_of(properties)
+        uuid = _uuid_of(properties)
+        return uuid if uuid is None or isinstance(uuid, str) else repr(uuid)
 
     def onMessageReceived(
         self, method_frame: Basic.Deliver, properties: BasicProperties, body: bytes
@@ -171,7 +169,7 @@ class AMQPDaemon(PikaDaemon):
             self.process_exception(error, request.uuid, _answer_key(request), body)
             return True
         logger.debug(
-            "answered %s with key %s in %.3f s",
+            "answered %.200s with key %s in %.3f s",
             request.uuid,
             request.routing_key,
             time.monotonic() - started,
@@ -241,7 +239,7 @@ class AMQPDaemon(PikaDaemon):
         tell(
             logger,
             logging.WARNING,
-            "exception %s: %s for UUID %s",
+            "exception %s: %s for UUID %.200s",
             contract.name_of(e),
             text[:500],
             uuid,
@@ -272,9 +270,9 @@ class AMQPDaemon(PikaDaemon):
     def _properties(
         self, request: _Request, content_type: str, more: dict[str, Any] | None = None
     ) -> BasicProperties:
-        uuid = request.uuid or ""
+        uuid = "" if request.uuid is None else request.uuid
         correlation_id = request.correlation_id
-        if correlation_id is None and len(uuid) <= 255 and uuid.isascii():
+        if correlation_id is None and isinstance(uuid, str) and len(uuid) <= 255 and uuid.isascii():
             correlation_id = uuid or None
         headers: dict[str, Any] = {"UUID": uuid}
         if request.headers:
@@ -344,14 +342,15 @@ class AMQPDaemon(PikaDaemon):
         return False
 
 
-def _uuid_of(properties: BasicProperties) -> str | None:
-    """The request's UUID: its header, else the correlation id of a request with ``reply_to``."""
+def _uuid_of(properties: BasicProperties) -> Any:
+    """The request's UUID: its header, else the correlation id of a request with ``reply_to``.
+
+    The first generation took any value of the header and echoed it with its type; so do we.
+    """
     uuid = (properties.headers or {}).get("UUID")
     if uuid is None and properties.reply_to:
         uuid = properties.correlation_id
-    if isinstance(uuid, str) and 0 < len(uuid) <= _UUID_LIMIT:
-        return uuid
-    return None
+    return None if uuid == "" else uuid
 
 
 def _second_parameter(react_fn: ReactFn) -> str | None:

@@ -20,9 +20,15 @@ CONTENT_TYPE = "application/json"
 EXCEPTION_CONTENT_TYPE = "application/text"
 UUID_HEADER = "UUID"
 
+# The class name of an exception. ``exception_name`` holds the name that the first generation
+# (2015) used for the same fault, for which its clients look; mostly the two are equal.
+EXACT_NAME_HEADER = "x-edeposit-exception-name"
+
 # True in a progress message; True in a request asks for progress.
 PROGRESS_HEADER = "x-edeposit-progress"
 
+# True in a request that the daemon answers itself, to say that it is alive.
+PING_HEADER = "x-edeposit-ping"
 # In a request: "gzip" or "deflate", if its answer may be compressed like that.
 ACCEPT_ENCODING_HEADER = "x-edeposit-accept-encoding"
 
@@ -81,6 +87,15 @@ def parked_properties(
 def name_of(error: BaseException) -> str:
     """The bare name of the exception's class, whatever its metaclass does."""
     return str(type.__dict__["__name__"].__get__(type(error)))
+
+
+def legacy_name_of(error: BaseException) -> str | None:
+    """What the first generation called this exception, whose clients look for that name."""
+    try:
+        name = getattr(error, "legacy_name", None)
+    except BaseException:
+        return None
+    return name if isinstance(name, str) else None
 
 
 def describe(error: BaseException) -> str:
@@ -174,11 +189,13 @@ def headers_of(error: BaseException, text: str, tb: str | None) -> dict[str, Any
         text: from ``describe``.
         tb: formatted traceback; None: without.
     """
+    name = name_of(error)
     return {
         "exception": text,
         # Not str(): a metaclass may have one that raises.
         "exception_type": cut_middle(scrub(type.__repr__(type(error))), 500),
-        "exception_name": cut_middle(scrub(name_of(error)), 200),
+        "exception_name": cut_middle(scrub(legacy_name_of(error) or name), 200),
+        EXACT_NAME_HEADER: cut_middle(scrub(name), 200),
         "traceback": tb,
     }
 

@@ -9,6 +9,7 @@ A service has six constants, ``RABBITMQ_<SERVICE>_`` and ``VIRTUALHOST``, ``EXCH
 through the entry point group ``edeposit.amqp.services``, get theirs by the same rule.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
 from typing import Any
@@ -26,6 +27,8 @@ from edeposit.amqp._configuration import (
 __all__ = [
     "SETTINGS_PATH",
     "SettingsError",
+    "add_service",
+    "check",
     "describe",
     "get_all_constants",
     "get_amqp_settings",
@@ -64,8 +67,25 @@ _PARTS = {
 }
 
 
+def _host(value: str) -> str:
+    """``[::1]`` is how URLs write the IPv6 address ``::1``."""
+    host = value.strip()
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+
+def _some_host(value: str) -> str | None:
+    right = value and not re.search(r"[\s/\[\]@]", value)
+    return None if right else "a host name or address, without a port"
+
+
 def _port(value: str) -> str | None:
-    return None if value.isdigit() and 1 <= int(value) <= 65535 else "a port from 1 to 65535"
+    right = value.isascii() and value.isdigit() and 1 <= int(value[:6]) <= 65535
+    return None if right else "a port from 1 to 65535"
+
+
+def _log_level(value: str) -> str:
+    level = value.strip().upper()
+    return {"WARN": "WARNING", "FATAL": "ERROR", "CRITICAL": "ERROR"}.get(level, level)
 
 
 def _log_target(value: str) -> str | None:
@@ -75,8 +95,8 @@ def _log_target(value: str) -> str | None:
 
 # --- the declarations; ``declared`` makes the table of them, and they become values of it --------
 
-RABBITMQ_HOST = declare("127.0.0.1", "host name or address of the broker")
-RABBITMQ_PORT = declare("5672", "its port, as text", _port)
+RABBITMQ_HOST = declare("127.0.0.1", "host name or address of the broker", _some_host, clean=_host)
+RABBITMQ_PORT = declare("5672", "its port, as text", _port, clean=str.strip)
 RABBITMQ_USER_NAME = declare("guest", "account; guest is refused for other hosts")
 RABBITMQ_USER_PASSWORD = declare("guest", "its password", secret=True)
 RABBITMQ_CONNECT_TIMEOUT = declare(10.0, "seconds for one attempt to connect", between(0.1, 600))
@@ -109,7 +129,10 @@ LOG_TARGET = declare(
     _log_target,
 )
 LOG_LEVEL = declare(
-    "INFO", "DEBUG, INFO, WARNING or ERROR", one_of("DEBUG", "INFO", "WARNING", "ERROR")
+    "INFO",
+    "DEBUG, INFO, WARNING or ERROR",
+    one_of("DEBUG", "INFO", "WARNING", "ERROR"),
+    clean=_log_level,
 )
 PID_DIR = declare(
     "",
@@ -179,6 +202,24 @@ def reload() -> None:
     _configuration().reload()
 
 
+def add_service(name: str) -> None:
+    """Declare the settings of a service that is not packaged; again, nothing happens.
+
+    Args:
+        name: of the service; also the default of virtual host and exchange.
+    """
+    _configuration().extend(_service_settings(name.upper(), name, name, "daemon"))
+
+
+def check() -> None:
+    """Make sure that every setting is right; daemons do so before they start.
+
+    Raises:
+        SettingsError: one is not.
+    """
+    _configuration().check()
+
+
 def substitute_globals(config_dict: Mapping[str, Any]) -> None:
     """Replace settings in this process.
 
@@ -203,7 +244,6 @@ def describe() -> list[tuple[str, str, Any, str]]:
 
 def problems() -> list[str]:
     """What was wrong with the configuration but could be ignored, one line each."""
-    _configuration().get("RABBITMQ_HOST")
     return list(_configuration().problems)
 
 

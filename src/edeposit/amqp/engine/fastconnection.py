@@ -66,23 +66,16 @@ class FastConnection(pika.SelectConnection):
 
     _watched: int = 0
     _events: ChannelEvents | None = None
-    _on_error: Callable[[Exception], None]
+    #: Gets what a callback raised while frames were read; pika would drop the stream, and only
+    #: log why.
+    on_error: Callable[[Exception], None] | None = None
     _content: Any = None
     _frame_buffer: bytes
 
-    def watch(
-        self, channel_number: int, events: ChannelEvents, on_error: Callable[[Exception], None]
-    ) -> None:
-        """Report this channel's deliveries, returns and confirms.
-
-        Args:
-            channel_number: of the channel.
-            events: gets the reports.
-            on_error: gets what ``events`` or the parser raised; pika would only drop the stream.
-        """
+    def watch(self, channel_number: int, events: ChannelEvents) -> None:
+        """Report this channel's deliveries, returns and confirms to ``events``."""
         self._watched = channel_number
         self._events = events
-        self._on_error = on_error
         self._content = None
         self._transport._MAX_RECV_BYTES = READ_SIZE
         self._transport._MAX_CONSUME_BYTES = READ_SIZE
@@ -102,6 +95,12 @@ class FastConnection(pika.SelectConnection):
             self.frames_sent += 1
             self._adapter_emit_data(chunk)
 
+    def close_copy(self) -> None:
+        """In a forked child: close its copy of the socket, which stays the parent's."""
+        sock = getattr(self._transport, "_sock", None)
+        if sock is not None:
+            sock.close()
+
     def discard(self, error: Exception) -> None:
         """Drop the socket without a closing handshake, whatever state pika is in.
 
@@ -115,14 +114,17 @@ class FastConnection(pika.SelectConnection):
             logger.exception("pika could not drop a connection")
 
     def _on_data_available(self, data_in: bytes) -> None:
-        events = self._events
-        if events is None:
-            super()._on_data_available(data_in)
-            return
         try:
-            self._parse(data_in, events)
+            if self._events is None:
+                super()._on_data_available(data_in)
+            else:
+                self._parse(data_in, self._events)
+        except pika.exceptions.AMQPError:
+            raise  # pika's own way to drop a stream
         except Exception as error:
-            self._on_error(error)
+            if self.on_error is None:
+                raise
+            self.on_error(error)
 
     def _parse(self, data_in: bytes, events: ChannelEvents) -> None:
         buffer = self._frame_buffer + data_in if self._frame_buffer else data_in

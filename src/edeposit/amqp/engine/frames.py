@@ -33,6 +33,7 @@ _FRAME_START = struct.Struct(">BHI")
 _CONTENT_HEADER = struct.Struct(">BHIHHQ")
 _ACK = struct.Struct(">BHIIQBB")
 _TABLE_SIZE = struct.Struct(">I")
+_DOUBLE = struct.Struct(">d")
 
 # Pieces of a large body are handed to the socket about this big: joining less costs system calls,
 # joining more makes every partial send copy the unsent rest.
@@ -121,6 +122,8 @@ def encode_headers(headers: Mapping[str, Any]) -> bytes:
         if type(value) is str:
             text = value.encode("utf-8", "surrogatepass")
             pieces.append(key + b"S" + _TABLE_SIZE.pack(len(text)) + text)
+        elif type(value) is float:  # read by pika, but not written
+            pieces.append(key + b"d" + _DOUBLE.pack(value))
         else:
             encoded: list[bytes] = [key]
             try:
@@ -133,7 +136,7 @@ def encode_headers(headers: Mapping[str, Any]) -> bytes:
 
 
 def encode_properties(properties: BasicProperties) -> bytes:
-    """Encode property flags and values, as they stand in a content header frame.
+    """Encode property flags and values for a content header frame.
 
     Raises:
         UnencodableError: a value does not fit its AMQP type.
@@ -241,11 +244,17 @@ def publish_frames(
         UnencodableError: the routing key, the exchange or a property does not fit its AMQP type,
             or the content header does not fit one frame (the broker would close the connection).
     """
-    encoded = properties if isinstance(properties, bytes) else encode_properties(properties)
-    size = len(body)
+    try:
+        encoded = properties if isinstance(properties, bytes) else encode_properties(properties)
+        method = _publish_frame(channel, exchange, routing_key, mandatory)
+        size = len(body) if type(body) is bytes else memoryview(body).nbytes
+    except UnencodableError:
+        raise
+    except Exception as error:  # a value of a wrong type, at any place
+        raise UnencodableError(f"the message cannot be encoded: {error}") from error
     check_header(encoded, frame_max)
     start = (
-        _publish_frame(channel, exchange, routing_key, mandatory)
+        method
         + _CONTENT_HEADER.pack(HEADER, channel, len(encoded) + 12, 60, 0, size)
         + encoded
         + END
