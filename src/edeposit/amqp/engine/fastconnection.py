@@ -215,12 +215,28 @@ class _Content:
             self.missing = _BODY_SIZE.unpack_from(buffer, start + 4)[0]
             self.properties, self.error = decode_properties(buffer[start + 12 : end])
         else:
-            self.parts.append(buffer[start:end])
             self.missing -= end - start
+            try:
+                self.parts.append(buffer[start:end])
+            except MemoryError as error:
+                self._give_up(error)
         return self.missing <= 0
 
     def body(self) -> bytes:
-        return self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
+        try:
+            return self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
+        except MemoryError as error:
+            self._give_up(error)
+            return b""
+
+    def _give_up(self, error: MemoryError) -> None:
+        """There is no room for the body; the message is delivered without it, with the error.
+
+        A lost connection instead would bring the same message again.
+        """
+        self.parts.clear()
+        self.error = MemoryError("there is no memory for the body of a message")
+        self.error.__cause__ = error
 
 
 def _decode_deliver(buffer: bytes, offset: int) -> Basic.Deliver:
