@@ -489,6 +489,31 @@ def test_get_prints_each_message_takes_it_off_and_ends_with_the_timeout(tool, br
     assert broker.count("plone") == 0
 
 
+def test_an_odd_header_hides_no_message(tool, broker, monkeypatch):
+    class Raw(bytes):
+        """A header's value, type included, as it is to be encoded."""
+
+    encode = pika.data.encode_value
+
+    def encode_value(pieces, value):
+        if not isinstance(value, Raw):
+            return encode(pieces, value)
+        pieces.append(bytes(value))
+        return len(value)
+
+    monkeypatch.setattr(pika.data, "encode_value", encode_value)
+    beyond_the_year_9999 = Raw(b"T" + (2**40).to_bytes(8, "big"))
+    for queue in ("plone", "daemon.undeliverable"):
+        headers = {"odd": beyond_the_year_9999, "UUID": "mine"}
+        broker.channel.basic_publish("", queue, b"[]", pika.BasicProperties(headers=headers))
+    wait_for(lambda: broker.count("daemon.undeliverable"))
+    for action in (["--peek"], ["--parked", "list"], ["--parked", "show"]):
+        result = tool(*action, host="antivirus")
+        assert (result.returncode, b"mine" in result.stdout) == (0, True)
+        assert b"a property of a message cannot be decoded and is lost" in result.stderr
+        assert result.stderr.count(b"\n") == 1
+
+
 def test_get_waits_for_messages_to_come(tool, broker):
     process = tool.start("--host", "antivirus", "--get", "-t", "20")
     try:

@@ -16,6 +16,7 @@ import pika
 from edeposit.amqp import settings
 from edeposit.amqp.engine import diagnosis
 from edeposit.amqp.engine.diagnosis import Diagnosis
+from edeposit.amqp.engine.fastconnection import FastConnection
 from edeposit.amqp.engine.parameters import getConParams
 from edeposit.amqp.errors import AMQPError, CallTimeoutError
 
@@ -89,7 +90,8 @@ def connect(host: str) -> pika.BlockingConnection:
     parameters.heartbeat = 0
     parameters.tcp_options = _KEEPALIVE
     try:
-        return pika.BlockingConnection(parameters)
+        # One odd property of one message must not end the look at a queue.
+        return pika.BlockingConnection(parameters, _impl_class=FastConnection)
     except (pika.exceptions.AMQPError, OSError) as error:
         failure = diagnosis.diagnose(error, parameters)
         if failure.code in ("no-vhost", "no-permission"):
