@@ -21,9 +21,20 @@ ROOT = Path(__file__).parent.parent
 PROGRAM = ROOT / "bin" / "edeposit_amqp_tool.py"
 
 HOSTS = [
-    "aleph", "aleph_link_export", "antivirus", "calibre", "downer", "downloader", "ftp",
-    "harvester", "ltp", "marcxml2mods", "mx2mods", "pdfgen", "storage",
-]  # fmt: skip
+    "aleph",
+    "aleph_link_export",
+    "antivirus",
+    "calibre",
+    "downer",
+    "downloader",
+    "ftp",
+    "harvester",
+    "ltp",
+    "marcxml2mods",
+    "mx2mods",
+    "pdfgen",
+    "storage",
+]
 
 CREATED = """\
 Created exchange 'antivirus'.
@@ -72,10 +83,12 @@ class Tool:
             # A test run in the background has SIGINT ignored, and children inherit that.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             **{
-                "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
+                "stdin": subprocess.DEVNULL,
+                "stdout": subprocess.PIPE,
+                "stderr": subprocess.PIPE,
                 **options,
             },
-        )  # fmt: skip
+        )
 
 
 class Broker:
@@ -166,10 +179,15 @@ def test_list_prints_the_hosts_and_wins_over_all_others(tool):
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        ("create", []), ("put", ["x"]), ("get", []), ("call", ["x"]), ("peek", []), ("purge", []),
+        ("create", []),
+        ("put", ["x"]),
+        ("get", []),
+        ("call", ["x"]),
+        ("peek", []),
+        ("purge", []),
         ("parked", ["list"]),
     ],
-)  # fmt: skip
+)
 def test_host_is_required(tool, option, value):
     failed(tool(f"--{option}", *value), f"--host is required parameter to --{option}\n", 2)
 
@@ -626,9 +644,16 @@ def test_get_without_a_standard_output_takes_nothing(tool, broker):
 def test_create_put_and_get_run_in_this_order(tool, rabbit, vhost):
     # One queue for both directions: what is put is what is got.
     result = tool(
-        "--get", "--put", "-", "--create", "-t", "3",
-        host="antivirus", stdin="[1]", RABBITMQ_ANTIVIRUS_OUTPUT_QUEUE="daemon",
-    )  # fmt: skip
+        "--get",
+        "--put",
+        "-",
+        "--create",
+        "-t",
+        "3",
+        host="antivirus",
+        stdin="[1]",
+        RABBITMQ_ANTIVIRUS_OUTPUT_QUEUE="daemon",
+    )
     assert result.stderr == b"Timeouted!\n"
     text = result.stdout.decode()
     assert text.index("Created exchange") < text.index('"body": "[1]"')
@@ -900,6 +925,7 @@ def test_status_json(tool, echo, vhost):
         ],
         "parked": 0,
         "further_daemons": {},
+        "problem": "",
     }
 
 
@@ -910,9 +936,11 @@ def test_status_counts_unacked_messages_where_it_can(tool, broker, rabbit, tmp_p
     environment = rabbit._environment()
     names = ("HOME", "RABBITMQ_NODENAME", "ERL_EPMD_PORT", "ERL_EPMD_ADDRESS")
     result = tool(
-        "--status", host="antivirus", PATH=f"/usr/lib/rabbitmq/bin:{os.environ['PATH']}",
+        "--status",
+        host="antivirus",
+        PATH=f"/usr/lib/rabbitmq/bin:{os.environ['PATH']}",
         **{name: environment[name] for name in names},
-    )  # fmt: skip
+    )
     assert re.search(r"\n +plone +2 +1 +0\n", result.stdout.decode())
 
 
@@ -945,6 +973,11 @@ def test_a_missing_permission_is_not_a_missing_virtual_host(tool, rabbit, vhost)
             r"Can't connect to RabbitMQ!\nuser 'guest' lacks a permission .*\[no-permission\]\n"
         ),
     )
+    result = tool("--status", host="antivirus")
+    text = f"antivirus: daemon not running; no permission in virtual host '{vhost}'\n"
+    failed(result, "", stdout=text)
+    result = tool("--create", "--dry-run", host="antivirus")
+    failed(result, re.compile(r"Can't connect to RabbitMQ!\n.*\[no-permission\]\n"))
 
 
 def test_status_of_a_host_without_schema_is_exit_1(tool, vhost):

@@ -157,7 +157,7 @@ class AMQPClient:
                 self._link = BrokerConnection(
                     lambda: self._parameters or getConParams(self._config["vhost"]),
                     self,
-                    confirm_timeout=settings.RABBITMQ_CONFIRM_TIMEOUT,
+                    confirm_timeout=lambda: settings.RABBITMQ_CONFIRM_TIMEOUT,
                     max_message_size=settings.RABBITMQ_MAX_MESSAGE_SIZE,
                 )
                 self._start_failure = None

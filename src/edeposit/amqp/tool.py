@@ -1,4 +1,4 @@
-"""The command line of ``edeposit_amqp_tool.py``: set up, look into and try out the services.
+"""The command line of ``edeposit_amqp_tool.py``: set up, inspect and try out the services.
 
 The 2015 options keep their names, texts and output. Results go to stdout, everything else to
 stderr; a mistake or a failure is one line there, never a traceback. Functions without an
@@ -130,7 +130,7 @@ def receive(host: str, timeout: float | None = None) -> None:
 
     Args:
         host: one of ``get_list_of_hosts()``.
-        timeout: seconds in total; None or negative: for ever.
+        timeout: seconds in total; None or negative: no limit.
 
     Raises:
         CallTimeoutError: the time is over, whether messages have come or not.
@@ -230,7 +230,7 @@ def _seconds(text: str) -> float:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description="Set up, look into and try out the services of edeposit.amqp at RabbitMQ.",
+        description="Set up, inspect and try out the services of edeposit.amqp at RabbitMQ.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

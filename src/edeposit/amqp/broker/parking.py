@@ -2,7 +2,7 @@
 
 A parked message is a copy with headers that say why it is there and where it was to go
 (``deliveries``). Here it is looked at, sent there again, or dropped. What must stay true: a
-message leaves the queue only after the broker has confirmed its other copy, or on demand.
+message is removed only after the broker has confirmed its other copy, or on demand.
 """
 
 import copy

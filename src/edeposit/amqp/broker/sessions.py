@@ -1,8 +1,8 @@
 """Short work with the broker that a caller waits for: connect, do it, close, all within a limit.
 
-For the tool and for scripts. Daemons and the client have their own engine (``connection``),
-which never blocks. What must stay true: nothing here waits longer than it was told to, although
-pika's ``BlockingConnection`` has no time limits of its own, and no exception of pika gets out.
+For the tool and for scripts. Daemons and the client use ``engine.connection``, which never blocks.
+What must stay true: nothing here waits longer than it was told to, although pika's
+``BlockingConnection`` has no time limits, and every exception of pika is translated.
 """
 
 import contextlib
@@ -25,8 +25,8 @@ _T = TypeVar("_T")
 # The closing handshake is a courtesy: a broker that has stopped answering gets no more time (s).
 _CLOSE_TIMEOUT = 3.0
 
-# Instead of heartbeats, which BlockingConnection answers only while somebody waits in it: a pager
-# or a slow disk behind the tool must not cost the connection. Seconds until the first probe,
+# Instead of heartbeats, which BlockingConnection answers only during its own calls: a pager or a
+# slow disk behind the tool must not cost the connection. Seconds until the first probe,
 # between probes, and how many may stay unanswered.
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 6}
 

@@ -35,6 +35,7 @@ class HostStatus(NamedTuple):
         vhost_exists: False: missing, or not open to our user.
         queues: without the parking queue.
         parked: messages in the parking queue; None: there is no such queue.
+        problem: why the virtual host cannot be used; empty: it can.
         daemon: as ``daemonwrapper`` tells: at least ``running`` (None: unknown).
         further_daemons: the same of those that send unasked, by their names.
     """
@@ -46,6 +47,7 @@ class HostStatus(NamedTuple):
     parked: int | None
     daemon: dict[str, Any]
     further_daemons: dict[str, dict[str, Any]]
+    problem: str = ""
 
     @property
     def complete(self) -> bool:
@@ -62,7 +64,7 @@ class HostStatus(NamedTuple):
         daemon = f"{self.host}: daemon {_as_text(self.daemon)}"
         further = [f"    {name}: {_as_text(told)}" for name, told in self.further_daemons.items()]
         if not self.vhost_exists:
-            return "\n".join([f"{daemon}; no virtual host {self.vhost!r}", *further])
+            return "\n".join([f"{daemon}; {self.problem}", *further])
         parked = "no parking queue" if self.parked is None else f"{self.parked} parked"
         rows = [("queue", "ready", "unacked", "consumers")]
         for queue in self.queues:
@@ -114,8 +116,10 @@ def status(
     further = {name: _daemon_status(name) for name in further_daemons}
     try:
         rows = _queues(schema, administration)
-    except NoVirtualHostError:
-        return HostStatus(host, schema.vhost, False, [], None, daemon, further)
+    except NoVirtualHostError as error:
+        what = "virtual host" if error.failure.code == "no-vhost" else "permission in virtual host"
+        problem = f"no {what} {schema.vhost!r}"
+        return HostStatus(host, schema.vhost, False, [], None, daemon, further, problem)
     parked = rows.pop()
     return HostStatus(host, schema.vhost, True, rows, parked.ready, daemon, further)
 
