@@ -300,7 +300,7 @@ class BrokerDaemon(DaemonRunnerWrapper):
         link = self._link = BrokerConnection(
             lambda: self.connection_param,
             self,
-            confirm_timeout=settings.RABBITMQ_CONFIRM_TIMEOUT,
+            confirm_timeout=lambda: settings.RABBITMQ_CONFIRM_TIMEOUT,
             max_message_size=settings.RABBITMQ_MAX_MESSAGE_SIZE,
         )
         self._ledger = Ledger(
