@@ -12,7 +12,7 @@ BINDIR  ?= /usr/local/bin
 EXTRAS  ?= all
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help setup packages test-packages demo test lint types docs install uninstall dist matrix bench clean
+.PHONY: help setup packages test-packages demo test lint types docs install uninstall dist chaos matrix bench clean
 
 help:
 	@echo "make demo   everything in action: broker, scanner, daemons, requests, answers"
@@ -23,6 +23,7 @@ help:
 	@echo "make dist   sdist and wheel, into dist/"
 	@echo "make setup  only what the others need: Debian packages and $(VENV)"
 	@echo "make matrix the same in Debian 12, 13 and testing, and with other Pythons (hours, root)"
+	@echo "make chaos  random faults against daemons under load (SECONDS, SEED, QUEUE)"
 	@echo "make clean  remove $(VENV) and everything built"
 
 setup: packages $(STAMP)
@@ -77,6 +78,12 @@ uninstall:
 dist: setup
 	@echo "== sdist and wheel"
 	@rm -rf dist && $(PYTHON) -m build --quiet && $(VENV)/bin/twine check --strict dist/*
+
+# SECONDS, FAULTS, SEED, QUEUE (classic, quorum); see tests/chaos/campaign.py.
+chaos: setup
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PYTHON) tests/chaos/campaign.py \
+	    --seconds $(or $(SECONDS),180) --faults $(or $(FAULTS),0) --seed $(or $(SEED),1) \
+	    --queue $(or $(QUEUE),classic)
 
 matrix:
 	@scripts/matrix

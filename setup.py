@@ -13,28 +13,29 @@ READ_ME = (
     (HERE / "README.rst").read_text("utf-8") + "\n" + (HERE / "CHANGES.rst").read_text("utf-8")
 )
 
-ALEPH = ["httpx>=0.25", "lxml>=4.9", "pymarc>=5", "python-stdnum>=1.19"]
+ALEPH = ["httpx2>=2.16", "lxml>=4.9", "pymarc>=5", "python-stdnum>=1.19"]
 EXTRAS = {
     "aleph": ALEPH,
-    # ClamAV is spoken to by our own few lines; nothing from PyPI is needed.
-    "antivirus": [],
+    # ClamAV is spoken to by our own few lines. pybase64 decodes ten times as fast as binascii.
+    "antivirus": ["olefile>=0.46", "pybase64>=1.3"],
     # Debian's calibre and bubblewrap do the work.
-    "calibre": [],
+    "calibre": ["pybase64>=1.3"],
     # The books in its messages are the catalogue's. libpass is the maintained passlib.
     "ftp": [*ALEPH, "libpass>=1.9", "pyyaml>=6", "watchdog>=3"],
     "harvester": [
         *ALEPH,  # for the filter that asks the catalogue
         "charset-normalizer>=3",
         "cssselect>=1.2",
-        # connections.py gives it a network backend; tests/harvester/test_fetcher.py says when
+        # site/download.py gives it a network backend; tests/harvester/test_fetcher.py says when
         # that changes.
-        "httpx>=0.25,<0.29",
+        "httpx2>=2.16,<3",
         "lxml>=4.9",
         "nh3>=0.2.18",
         "protego>=0.3",
         "python-stdnum>=1.19",
         "pyyaml>=6",
         "rapidfuzz>=3",
+        "rich>=13",
     ],
     # edeposit.amqp.testing: pytest fixtures, and certificates for TLS tests.
     "testing": ["pytest>=7", "cryptography>=41"],
@@ -60,6 +61,7 @@ DEVELOPMENT = [
     "sphinx",
     "twine",
     "types-PyYAML",
+    "types-olefile",
     "types-passlib",
     "types-setuptools",
 ]
@@ -84,7 +86,7 @@ setup(
     package_data={
         "edeposit.amqp": ["py.typed"],
         "edeposit.amqp.aleph.simulator": ["*.csv", "*.xml"],
-        "edeposit.amqp.harvester": ["sources/*.yaml", "sources/samples/*"],
+        "edeposit.amqp.harvester.source": ["shipped/*.yaml", "shipped/samples/*"],
     },
     # In share/ of the environment: what an operator copies, or `make install` uses.
     data_files=[
@@ -100,7 +102,6 @@ setup(
         "pika>=1.3,<1.5",
         "python-daemon>=3",
         "msgspec>=0.18",
-        "rich>=13",
     ],
     extras_require={**EXTRAS, "development": [*DEVELOPMENT, *TESTING, *EXTRAS["all"]]},
     entry_points={

@@ -1,11 +1,12 @@
 """Settings that lead to directories of the test's own, with or without a real ProFTPD."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
-from edeposit.amqp.ftp import api, settings
+from edeposit.amqp.ftp import api, monitor, settings
 from edeposit.amqp.testing import ProftpdServer
 
 GOOD = {
@@ -29,6 +30,35 @@ def metadata(isbn="80-86056-31-7", **changes):
     return json.dumps({**GOOD, "ISBN knihy": isbn, **changes})
 
 
+class Crash(BaseException):
+    """Ends the process, as far as the code can tell."""
+
+
+class Running:
+    """A monitor in threads, with what it has sent."""
+
+    def __init__(self, send=None):
+        self.sent = []
+        self.stop_event = threading.Event()
+        self.monitor = monitor.prepare()
+        self.thread = threading.Thread(
+            target=self.monitor,
+            args=(send or self.send, self.stop_event),
+        )
+
+    def send(self, request, uuid):
+        self.sent.append((request, uuid))
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *exc_info):
+        self.stop_event.set()
+        self.thread.join(10)
+        assert not self.thread.is_alive()
+
+
 def lead_to(monkeypatch, environment):
     for name, value in environment.items():
         monkeypatch.setenv(name, str(value))
@@ -47,11 +77,20 @@ def clean_settings(monkeypatch, tmp_path):
     settings.reload()
 
 
+@pytest.fixture(autouse=True)
+def daemons_umask():
+    """Modes are to be right under the umask that daemons have."""
+    before = os.umask(0o027)
+    yield
+    os.umask(before)
+
+
 @pytest.fixture
 def places(monkeypatch, tmp_path):
     """Directories as the server has them, without one."""
     for name in ("etc", "home", "log"):
         (tmp_path / name).mkdir()
+        (tmp_path / name).chmod(0o755)
     lead_to(
         monkeypatch,
         {

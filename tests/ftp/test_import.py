@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from edeposit.amqp.ftp import homes, request_parser, settings
+from edeposit.amqp.ftp.collecting import collect
+from edeposit.amqp.ftp.deciding import decide
 from edeposit.amqp.ftp.exceptions import FTPError
 from edeposit.amqp.ftp.request_parser import process_import_request
 from edeposit.amqp.ftp.spool import Spool
@@ -80,7 +82,7 @@ def test_each_directory_comes_once(home):
 
 
 def test_bad_metadata_are_told_and_left(home):
-    put(home, a_json='{"isbn": "1"}', a_pdf=b"%PDF", b_csv=b"\xff\xfe")
+    put(home, a_json='{"isbn": "1"}', a_pdf=b"%PDF", b_csv=b"\x81\x98")
     request = run(home)
     assert request.requests == [EbookFile(f"{home}/a.pdf", b"%PDF")]
     assert f"Can't parse {home}/a.json: Missing field(s):\n\tKeyword 'vazba'" in request.error_log
@@ -331,7 +333,7 @@ def test_a_kept_file_is_not_put_over_a_newer_one(home):
     put(home, a_json="{}")
     spool = Spool()
     entry = spool.begin("garda", str(home), (), "1")
-    request_parser.decide(entry, request_parser.collect(entry))
+    decide(entry, collect(entry))
     put(home, a_json="newer")
     request_parser.advance(entry)
     assert text(home, "a.json") == "newer"

@@ -1,5 +1,8 @@
 """Which files belong together."""
 
+import unicodedata
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,11 +36,24 @@ def test_two_files_of_a_directory_belong_together():
 def test_equal_names_of_a_directory_belong_together():
     files = ("a.json", "a.pdf", "b.json", "c.pdf")
     assert pairs_of(*files).items == [item("a.json", "a.pdf"), item("b.json"), item(ebook="c.pdf")]
-    assert pairs_of("a.json", "A.pdf", "c.x").items == [
-        item(ebook="A.pdf"),
-        item("a.json"),
-        item(ebook="c.x"),
+
+
+def test_case_and_the_form_of_accents_do_not_matter_when_pairing():
+    assert pairs_of("a.json", "A.pdf", "c.x").items == [item("a.json", "A.pdf"), item(ebook="c.x")]
+    decomposed, composed = (unicodedata.normalize(form, "Čapek") for form in ("NFD", "NFC"))
+    assert pairs_of(f"{decomposed}.json", f"{composed}.epub", "x.epub").items == [
+        item(f"{decomposed}.json", f"{composed}.epub"),
+        item(ebook="x.epub"),
     ]
+
+
+@pytest.mark.parametrize("flag", ["SAME_DIR_PAIRING", "SAME_NAME_DIR_PAIRING"])
+def test_names_that_differ_in_nothing_else_are_not_imported(flag):
+    result = pairs_of("A.json", "a.json", flags={flag})
+    assert result.items == []
+    assert result.ambiguous == [[("A.json",), ("a.json",)]]
+    result = pairs_of("A.json", "a.json", "a.pdf", flags={flag})
+    assert result.items == [item(ebook="a.pdf")]
 
 
 def test_three_of_a_name_are_not_imported():
@@ -77,7 +93,7 @@ def test_names():
     assert base_name("a.tar.gz") == "a.tar"
     assert base_name(".x") == ""
     assert is_metadata("a.JSON")
-    assert not is_metadata("a.yml")
+    assert is_metadata("a.yml")
     assert not is_metadata("json")
     assert not is_metadata("Thumbs.db")
 

@@ -22,7 +22,9 @@ from pika.exceptions import (
     AMQPHeartbeatTimeout,
     AuthenticationError,
     ChannelClosed,
+    ChannelClosedByBroker,
     ConnectionClosed,
+    ConnectionClosedByBroker,
     ConnectionOpenAborted,
     IncompatibleProtocolError,
     ProbableAccessDeniedError,
@@ -51,11 +53,13 @@ class Diagnosis(NamedTuple):
         code: stable short name, for status output and log searches.
         text: one sentence for people.
         transient: False if only a person can repair it; then it is retried slowly.
+        reply_code: with which the broker has closed channel or connection; 0 if it has not.
     """
 
     code: str
     text: str
     transient: bool
+    reply_code: int = 0
 
     def __str__(self) -> str:
         return f"{self.text} [{self.code}]"
@@ -107,6 +111,18 @@ _TOOL = "edeposit_amqp_tool.py --create"
 
 def diagnose(error: BaseException, parameters: pika.ConnectionParameters) -> Diagnosis:
     """Translate what pika reported into a ``Diagnosis``. Never contains the password."""
+    return _diagnose(error, parameters)._replace(reply_code=reply_code(error))
+
+
+def reply_code(error: BaseException) -> int:
+    """The broker's reply code if it has closed the channel or the connection, else 0."""
+    for cause in _causes(error):
+        if isinstance(cause, (ChannelClosedByBroker, ConnectionClosedByBroker)):
+            return int(cause.reply_code)
+    return 0
+
+
+def _diagnose(error: BaseException, parameters: pika.ConnectionParameters) -> Diagnosis:
     where = f"{parameters.host}:{parameters.port}"
     causes = list(_causes(error))
     if isinstance(error, AMQPError):

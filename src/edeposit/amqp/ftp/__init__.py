@@ -1,8 +1,8 @@
 """Users of a ProFTPD server, and the import of what they upload.
 
-The manager answers requests about users (``reactToAMQPMessage``); the monitor (``monitor.watch``)
-sends an ``ImportRequest`` whenever a user has deleted the lock file in the home. A plain
-library: usable without a broker.
+The manager answers requests about users (``reactToAMQPMessage``); the monitor (``monitor``) sends
+an ``ImportRequest`` whenever a user has deleted the lock file in the home. A plain library: usable
+without a broker.
 """
 
 from collections.abc import Callable
@@ -53,7 +53,8 @@ def reactToAMQPMessage(message: Any, send_back: Callable[[Any], None]) -> Any:
 
     Args:
         message: one of the requests; recognised by the name of its class.
-        send_back: not used.
+        send_back: its attribute ``redelivered``, if it has one, says whether the broker delivers
+            the request again; nothing is sent with it.
 
     Returns:
         True, ``Userlist`` or ``UserSettings``.
@@ -65,11 +66,13 @@ def reactToAMQPMessage(message: Any, send_back: Callable[[Any], None]) -> Any:
         OSError: the files cannot be written.
     """
     kind = type(message).__name__
+    # The broker delivers a request again whose answer was lost: then it may be done already.
+    is_repeated = bool(getattr(send_back, "redelivered", False))
     if kind == "AddUser":
-        api.add_user(message.username, message.password)
+        api.add_user(message.username, message.password, is_repeated=is_repeated)
         return True
     if kind == "RemoveUser":
-        api.remove_user(message.username)
+        api.remove_user(message.username, is_repeated=is_repeated)
         return True
     if kind == "ChangePassword":
         api.change_password(message.username, message.new_password)

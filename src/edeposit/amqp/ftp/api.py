@@ -6,13 +6,12 @@ error and no log. ProFTPD reads its AuthUserFile at each login, so no reload is 
 """
 
 import contextlib
+import errno
 import functools
 import logging
 import os
 import pwd
 import re
-import secrets
-import shutil
 import signal
 import stat
 from collections.abc import Callable, Container
@@ -21,9 +20,9 @@ from typing import ParamSpec, TypeVar
 
 from passlib.hash import sha512_crypt
 
-from edeposit.amqp.ftp import homes, sessions, settings
+from edeposit.amqp.ftp import homefiles, homes, sessions, settings, userhomes
 from edeposit.amqp.ftp.exceptions import FTPError
-from edeposit.amqp.ftp.passwd_reader import Entry, current, edit, get_ftp_uid, set_permissions
+from edeposit.amqp.ftp.passwd_reader import Entry, current, edit, get_ftp_uid
 
 logger = logging.getLogger(__name__)
 
@@ -67,33 +66,47 @@ def _check_known(username: str, users: Container[str]) -> None:
         raise AssertionError(f"Username '{str(username)[:100]}' not found!")
 
 
-def _hash(password: str) -> str:
-    """SHA-512-crypt of a password.
+def _check_password(password: str) -> None:
+    """Look whether a password can be used.
 
     Raises:
         AssertionError: it is empty.
-        ValueError: no FTP client could send it.
+        ValueError: no FTP client could send it. The password is not in the text.
     """
     if not isinstance(password, str) or not password:
         raise AssertionError("Password is reqired!")
     if len(password) > _MAX_PASSWORD or any(
-        ord(char) < 32 or ord(char) == 127 for char in password
+        ord(char) < 32 or ord(char) == 127 or 0xD800 <= ord(char) < 0xE000 for char in password
     ):
         raise ValueError(
-            f"The password is longer than {_MAX_PASSWORD} characters or holds a control character."
+            f"The password is longer than {_MAX_PASSWORD} characters, or holds a control character"
+            " or half a character."
         )
+
+
+def _hash(password: str) -> str:
+    """SHA-512-crypt of a password that was checked."""
     scheme = sha512_crypt.using(rounds=settings.HASH_ROUNDS)  # type: ignore[no-untyped-call]
     return str(scheme.hash(password))
 
 
+def _verifies(password: str, pass_hash: str) -> bool:
+    """Is a stored hash one of ours, of this password?"""
+    return bool(sha512_crypt.identify(pass_hash) and sha512_crypt.verify(password, pass_hash))
+
+
 @require_root
-def add_user(username: str, password: str) -> None:
+def add_user(username: str, password: str, *, is_repeated: bool = False) -> None:
     """Make a user with a home and a lock file in it.
+
+    The new user inherits nothing: a home of that name that nobody owns is set aside.
 
     Args:
         username: letters, digits, ``_``, ``.``, ``-``; 1 to 32, not beginning with ``.`` or
             ``-``; not the name of an account of the system.
         password: not empty.
+        is_repeated: the request may have been carried out already: then a user with this password
+            is what was asked for.
 
     Raises:
         AssertionError: not root; a bad name; the user exists; no password.
@@ -102,7 +115,10 @@ def add_user(username: str, password: str) -> None:
     """
     _check_username(username)
     _check_not_a_system_account(username)
+    _check_password(password)
     if username in current():  # once more under the lock; here it saves the hash's time
+        if is_repeated and _verifies(password, current().get(username).pass_hash):
+            return
         raise AssertionError(f"User '{username}' is already registered!")
     pass_hash = _hash(password)
     home = homes.home_of(username)
@@ -110,37 +126,48 @@ def add_user(username: str, password: str) -> None:
     with edit() as file:
         if username in file:
             raise AssertionError(f"User '{username}' is already registered!")
-        is_new = _make_home(home)
+        userhomes.check_free(username, home, file)
+        userhomes.make(home)
         try:
             file.put(username, Entry(pass_hash, number, number, "", home, "/bin/false"))
             file.write()
         except BaseException:
-            if is_new:
-                _delete_home(home)
+            userhomes.delete(home)
             raise
+    userhomes.forget_removal(username)
     logger.info("user %s added", username)
 
 
 @require_root
-def remove_user(username: str) -> None:
+def remove_user(username: str, *, is_repeated: bool = False) -> None:
     """Remove a user and everything in the home; open sessions are ended.
+
+    Args:
+        username: the user.
+        is_repeated: the request may have been carried out already: then a user who was removed
+            lately is what was asked for.
 
     Raises:
         AssertionError: not root; there is no such user; the home is not in DATA_PATH.
         OSError: the file cannot be written, or the home not deleted.
     """
     with edit() as file:
-        _check_known(username, file)
-        home = file.get(username).home.rstrip("/")
-        has_home = os.path.lexists(home)
-        if has_home:
-            _check_home(username, home)
-        file.remove(username)
-        file.write()
-        aside = _put_aside(home) if has_home else None
+        is_done = is_repeated and _is_valid_username(username) and username not in file
+        if is_done and userhomes.was_removed(username):
+            home = homes.home_of(username)
+        else:
+            if _is_valid_username(username) and username not in file:
+                userhomes.forget_removal(username)
+            _check_known(username, file)
+            home = file.get(username).home.rstrip("/")
+            userhomes.check_own(username, home)
+            userhomes.note_removal(username)
+            file.remove(username)
+            file.write()
+        aside = userhomes.put_aside(home, file)
     ended = sessions.end(username)
     if aside is not None:
-        _delete(aside)
+        userhomes.delete_tree(aside)
     logger.info("user %s removed, %d sessions ended", username, ended)
 
 
@@ -154,6 +181,7 @@ def change_password(username: str, new_password: str) -> None:
         OSError: the file cannot be written; the old password counts.
     """
     _check_known(username, current())  # once more under the lock
+    _check_password(new_password)
     pass_hash = _hash(new_password)
     with edit() as file:
         _check_known(username, file)
@@ -185,7 +213,7 @@ def create_lock_file(path: str) -> None:
     directory, name = os.path.split(path)
     descriptor = os.open(directory or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        homes.write_file(descriptor, name, settings.LOCK_FILE_CONTENT, 0o775)
+        homefiles.write_file(descriptor, name, settings.LOCK_FILE_CONTENT, 0o775)
     finally:
         os.close(descriptor)
 
@@ -202,12 +230,26 @@ def recursive_chmod(path: str, mode: int = 0o755) -> None:
     uid = get_ftp_uid()
     for _, directories, files, descriptor in os.fwalk(path, follow_symlinks=False):
         for name in (*directories, *files):
-            inner = f"/proc/self/fd/{descriptor}/{name}"
-            info = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-            is_directory = stat.S_ISDIR(info.st_mode)
-            if is_directory or (stat.S_ISREG(info.st_mode) and info.st_nlink == 1):
-                set_permissions(inner, uid, mode=mode)
-    set_permissions(path, uid, mode=mode)
+            _set_mode(name, uid, mode, descriptor)
+    _set_mode(path, uid, mode)
+
+
+def _set_mode(name: str, uid: int, mode: int, directory: int | None = None) -> None:
+    """Set mode and owner of what is opened, if it is a directory or a file with one name."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(name, flags, dir_fd=directory)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENOENT) and directory is not None:
+            return  # a link, a socket, or gone
+        raise
+    try:
+        info = os.fstat(descriptor)
+        if stat.S_ISDIR(info.st_mode) or (stat.S_ISREG(info.st_mode) and info.st_nlink == 1):
+            os.fchown(descriptor, uid, -1)
+            os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
 
 
 @require_root
@@ -227,57 +269,6 @@ def reload_configuration() -> bool:
     except (OSError, ValueError):
         return False
     return True
-
-
-def _make_home(home: str) -> bool:
-    """Make a home with its lock file; returns False if the directory was there already."""
-    try:
-        os.mkdir(home, 0o700)
-        is_new = True
-    except FileExistsError:
-        is_new = False
-    try:
-        with homes.opened(home) as directory:
-            number = settings.PROFTPD_USERS_GID
-            # The lock comes before the user can do anything: without one an import begins.
-            homes.write_lock(directory)
-            os.fchown(directory, number, number)
-            os.fchmod(directory, 0o770)
-    except BaseException:
-        if is_new:
-            _delete_home(home)
-        raise
-    return is_new
-
-
-def _check_home(username: str, home: str) -> None:
-    if os.path.basename(home) != username:
-        raise AssertionError(f"Home '{home}' of '{username}' is not in {settings.DATA_PATH}!")
-    try:
-        with homes.opened(home):
-            pass
-    except homes.HomeError as error:
-        raise AssertionError(
-            f"Home '{home}' of '{username}' cannot be removed: {error.strerror}"
-        ) from error
-
-
-def _put_aside(home: str) -> str:
-    """Rename a home to where no FTP user can get, so that nothing changes while it is deleted."""
-    os.makedirs(settings.SPOOL_PATH, 0o700, exist_ok=True)
-    aside = f"{settings.SPOOL_PATH}trash-{secrets.token_hex(8)}"
-    os.rename(home, aside)
-    return aside
-
-
-def _delete_home(home: str) -> None:
-    _delete(_put_aside(home))
-
-
-def _delete(path: str) -> None:
-    if not shutil.rmtree.avoids_symlink_attacks:
-        raise OSError("this system cannot delete directories safely")
-    shutil.rmtree(path)
 
 
 def check_server() -> None:

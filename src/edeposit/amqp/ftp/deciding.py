@@ -1,93 +1,121 @@
 """Second step of an import: what is sent, what is kept, what the user is told."""
 
+from itertools import islice
 from typing import Any
 
-from edeposit.amqp.ftp import homes, settings
+from edeposit.amqp.ftp import settings
 from edeposit.amqp.ftp.decoders import MetaParsingException, parse_meta
-from edeposit.amqp.ftp.names import mark, text_of
+from edeposit.amqp.ftp.names import clean, cut, mark, shown
 from edeposit.amqp.ftp.pairing import Item, Parts, pair
 from edeposit.amqp.ftp.passwd_reader import read_user_config
 from edeposit.amqp.ftp.spool import READY, SpoolEntry
 
+# Characters of one error text: enough for all fields that can be missing.
+_MAX_ERROR = 2000
+_MAX_SHOWN_PATHS = 50
+
 
 def decide(entry: SpoolEntry, problems: list[str]) -> None:
-    """Pair and parse what was taken, and put the decision on disk."""
-    own_flags = _own_flags(entry.data["username"])
+    """Pair and parse what was taken, and put the decision on disk.
 
-    def wanted(flag: str) -> bool:
-        return settings.conf_merger(own_flags, flag)
+    Args:
+        entry: in state ``collecting``.
+        problems: what the user is told about files that were not taken.
 
-    with homes.opened_directory(entry.files) as root:
-        files = [found.parts for _, found in homes.walk(root)]
-    pairs = pair(files, wanted)
-    errors = list(problems)
-    kept: list[Parts] = []
-    for group in pairs.ambiguous:
-        paths = "".join(f"\n\t{mark(parts)}" for parts in group)
-        errors.append(f"Too many files with same name:{paths}\n\n---\n")
-        kept += group
-    imported = []
-    told = []
-    for item in pairs.items:
-        ready = _decide_item(entry, item, errors, kept, leave_bad=wanted("LEAVE_BAD_FILES"))
-        if ready is not None:
-            imported.append(ready)
-            told.append(_tell(ready))
-    entry.save(
-        state=READY,
-        items=imported,
-        kept=kept,
-        errors=errors,
-        told=told,
-        has_import_log=wanted("CREATE_IMPORT_LOG"),
-    )
+    Raises:
+        OSError: the spool cannot be used.
+    """
+    _Decision(entry, problems).save()
+
+
+class _Decision:
+    """What becomes of an import, while it is made up."""
+
+    def __init__(self, entry: SpoolEntry, problems: list[str]) -> None:
+        self.entry = entry
+        self.errors = list(problems)
+        self.items: list[dict[str, Any]] = []
+        self.told: list[str] = []
+        self.kept: list[int] = []
+        self._own_flags = _own_flags(entry.data["username"])
+        self._numbers = {entry.parts(number): number for number in entry.taken()}
+        # In the order of the plan: the files of one directory one after another.
+        pairs = pair(self._numbers, self.wanted)
+        for group in pairs.ambiguous:
+            self._refuse_group(group)
+        for item in pairs.items:
+            self._add(item)
+
+    def wanted(self, flag: str) -> bool:
+        return settings.conf_merger(self._own_flags, flag)
+
+    def save(self) -> None:
+        self.entry.save(
+            state=READY,
+            items=self.items,
+            kept=self.kept,
+            errors=self.errors,
+            told=self.told,
+            has_import_log=self.wanted("CREATE_IMPORT_LOG"),
+        )
+
+    def _refuse_group(self, group: list[Parts]) -> None:
+        paths = "".join(f"\n\t{mark(parts)}" for parts in islice(group, _MAX_SHOWN_PATHS))
+        if len(group) > _MAX_SHOWN_PATHS:
+            paths += f"\n\t[... {len(group) - _MAX_SHOWN_PATHS} more]"
+        self.errors.append(f"Too many files with same name:{paths}\n\n---\n")
+        self.kept += (self._numbers[parts] for parts in group)
+
+    def _add(self, item: Item) -> None:
+        stored: dict[str, Any] = {}
+        if item.metadata is not None:
+            parsed = self._parse(item.metadata)
+            if parsed is None and item.ebook is not None and settings.HOLD_BAD_PAIRS:
+                self.kept.append(self._numbers[item.ebook])
+                return
+            if parsed is not None:
+                stored |= {"metadata": self._numbers[item.metadata], "parsed": parsed}
+        if item.ebook is not None:
+            stored["ebook"] = self._numbers[item.ebook]
+        if stored:
+            self.items.append(stored)
+            self.told.append(_tell(item, has_metadata="metadata" in stored))
+
+    def _parse(self, parts: Parts) -> dict[str, Any] | None:
+        """The metadata of a file; None: the user is told why there are none."""
+        number = self._numbers[parts]
+        is_kept = self.wanted("LEAVE_BAD_FILES") or settings.HOLD_BAD_PAIRS
+        try:
+            limit = settings.MAX_METADATA_SIZE
+            data = self.entry.read(number, limit + 1)
+            if len(data) > limit:
+                raise MetaParsingException(f"it is larger than {limit} bytes")
+            return parse_meta(shown(parts[-1]), data)._asdict()
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            self.errors.append(f"Can't read MetadataFile '{mark(parts)}':\n\t{reason}\n")
+            is_kept = True
+        except MetaParsingException as error:
+            reason = cut(clean(str(error)), _MAX_ERROR)
+            self.errors.append(f"Can't parse {mark(parts)}: {reason}")
+        if is_kept:
+            self.kept.append(number)
+        return None
 
 
 def _own_flags(username: str) -> dict[str, bool]:
     try:
         return read_user_config(username)
-    except (KeyError, AssertionError):
+    except (KeyError, AssertionError, OSError):
         return {}
 
 
-def _decide_item(
-    entry: SpoolEntry, item: Item, errors: list[str], kept: list[Parts], *, leave_bad: bool
-) -> dict[str, Any] | None:
-    """What becomes of one item: the form in which it is stored, None if nothing is imported."""
-    if item.metadata is None:
-        return {"ebook": item.ebook}
-    keep = leave_bad
-    try:
-        parsed = parse_meta(text_of(item.metadata[-1]), _read_metadata(entry, item.metadata))
-        return {"metadata": item.metadata, "ebook": item.ebook, "parsed": parsed._asdict()}
-    except OSError as error:
-        errors.append(f"Can't read MetadataFile '{mark(item.metadata)}':\n\t{error.strerror}\n")
-        keep = True
-    except MetaParsingException as error:
-        errors.append(f"Can't parse {mark(item.metadata)}: {text_of(str(error))}")
-    if item.ebook is not None and settings.HOLD_BAD_PAIRS:
-        kept += [item.metadata, item.ebook]
-        return None
-    if keep:
-        kept.append(item.metadata)
-    return {"ebook": item.ebook} if item.ebook is not None else None
-
-
-def _read_metadata(entry: SpoolEntry, parts: Parts) -> bytes:
-    limit = settings.MAX_METADATA_SIZE
-    with open(entry.files.joinpath(*parts), "rb") as file:
-        data = file.read(limit + 1)
-    if len(data) > limit:
-        raise MetaParsingException(f"it is larger than {limit} bytes")
-    return data
-
-
-def _tell(item: dict[str, Any]) -> str:
+def _tell(item: Item, *, has_metadata: bool) -> str:
     lines = []
-    if item.get("metadata"):
-        lines.append(f"Metadata file '{mark(item['metadata'])}' successfully imported.")
-    if item["ebook"]:
-        lines.append(f"Ebook file '{mark(item['ebook'])}' successfully imported.")
+    if has_metadata and item.metadata is not None:
+        lines.append(f"Metadata file '{mark(item.metadata)}' successfully imported.")
+    if item.ebook is not None:
+        lines.append(f"Ebook file '{mark(item.ebook)}' successfully imported.")
     if len(lines) == 2:
         lines = [
             "Metadata and data files paired to epub. import request:",

@@ -1,16 +1,17 @@
-"""The users' homes, touched as root although their owners can put anything into them.
+"""The users' homes, read as root although their owners can put anything into them.
 
-What must stay true: nothing is opened, renamed or deleted through a path that a user controls.
-Every step goes relative to a directory descriptor and follows no link; only regular files with one
-name are taken, so neither a symbolic nor a hard link leads out of a home.
+What must stay true: nothing is opened through a path that a user controls. Every step goes relative
+to a directory descriptor and follows no link; only regular files with one name are taken, so
+neither a symbolic nor a hard link leads out of a home.
 """
 
 import contextlib
 import errno
 import fcntl
 import os
-import secrets
+import signal
 import stat
+import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -18,14 +19,33 @@ from edeposit.amqp.ftp import settings
 
 # Deeper trees are no book deliveries; each level holds a descriptor while it is walked.
 MAX_DEPTH = 64
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
-# Files that nobody means to deliver; dot files are left alone as well.
-_NOISE = {"thumbs.db", "desktop.ini"}
+# Files that nobody means to deliver; dot files are ignored as well.
+_NOISE = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx"}
+# What clients and browsers call a file of which only a part has arrived.
+_UNFINISHED = (
+    ".filepart",
+    ".part",
+    ".partial",
+    ".crdownload",
+    ".opdownload",
+    ".download",
+    ".aria2",
+    ".!ut",
+    ".tmp",
+    ".temp",
+    "~",
+)
+_GET_GENERATION = 0x80087601  # FS_IOC_GETVERSION of linux/fs.h, 64 bit
 
 
 class HomeError(OSError):
     """A home is not what it has to be: a directory, directly in DATA_PATH."""
+
+
+class HomeReplacedError(FileNotFoundError):
+    """The home of an import is gone, and another directory has its name."""
 
 
 class Found(NamedTuple):
@@ -53,15 +73,17 @@ def home_of(username: str) -> str:
 
 
 @contextlib.contextmanager
-def opened(home: str, *below: str) -> Iterator[int]:
+def opened(home: str, *below: str, identity: list[int] | None = None) -> Iterator[int]:
     """Open a home, or a directory below it, without following a link.
 
     Args:
         home: its path.
         below: names of directories that lead to the wanted one.
+        identity: of the home that is meant; None: any.
 
     Raises:
         HomeError: the home is not directly in DATA_PATH, or not a directory.
+        HomeReplacedError: the home has another identity.
         OSError: there is no such directory.
     """
     home = home.rstrip("/")
@@ -70,12 +92,14 @@ def opened(home: str, *below: str) -> Iterator[int]:
     ):
         raise HomeError(errno.EPERM, "not directly in the directory of homes", home)
     try:
-        descriptor = os.open(home, _DIRECTORY)
+        descriptor = os.open(home, DIRECTORY)
     except NotADirectoryError as error:
         raise HomeError(errno.ENOTDIR, "a symbolic link, or no directory", home) from error
     try:
+        if identity is not None and identity_of(descriptor) != identity:
+            raise HomeReplacedError(errno.ENOENT, "another directory has its name", home)
         for name in below:
-            inner = os.open(name, _DIRECTORY, dir_fd=descriptor)
+            inner = os.open(name, DIRECTORY, dir_fd=descriptor)
             os.close(descriptor)
             descriptor = inner
         yield descriptor
@@ -84,17 +108,59 @@ def opened(home: str, *below: str) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def opened_directory(path: os.PathLike[str]) -> Iterator[int]:
-    """Open a directory of ours."""
-    descriptor = os.open(path, _DIRECTORY)
+def opened_directory(path: os.PathLike[str] | str) -> Iterator[int]:
+    """Open a directory of our own."""
+    descriptor = os.open(path, DIRECTORY)
     try:
         yield descriptor
     finally:
         os.close(descriptor)
 
 
+def open_below(root: int, names: tuple[str, ...]) -> int | None:
+    """Open a directory below another; the caller closes it. None: there is no such directory."""
+    descriptor = os.dup(root)
+    for name in names:
+        try:
+            inner = os.open(name, DIRECTORY, dir_fd=descriptor)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        finally:
+            os.close(descriptor)
+        descriptor = inner
+    return descriptor
+
+
+def identity_of(directory: int) -> list[int]:
+    """What tells a directory from a later one of the same name, over restarts of the system too.
+
+    The inode number is given again after a deletion; the file system's generation number, where
+    there is one, is not.
+    """
+    try:
+        data = fcntl.ioctl(directory, _GET_GENERATION, bytes(8))
+        generation = struct.unpack("I", data[:4])[0]
+    except OSError:
+        generation = 0
+    return [os.fstat(directory).st_ino, generation]
+
+
+def exists(directory: int, name: str) -> bool:
+    """Is there anything of this name, a dangling link included?"""
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def problem_of(directory: int, name: str) -> str:
-    """Why a file that was taken must go back; empty if it can stay."""
+    """Why a file that was taken has to go back; empty if it can stay.
+
+    Args:
+        directory: of the spool, where nobody can swap the file.
+        name: of the file.
+    """
     info = os.stat(name, dir_fd=directory, follow_symlinks=False)
     problem = _problem(info)
     if problem:
@@ -107,15 +173,6 @@ def problem_of(directory: int, name: str) -> str:
         return "it is still being uploaded" if _is_being_written(descriptor) else ""
     finally:
         os.close(descriptor)
-
-
-def exists(directory: int, name: str) -> bool:
-    """Is there anything of this name, a dangling link included?"""
-    try:
-        os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def walk(root: int) -> Iterator[tuple[int, Found]]:
@@ -145,13 +202,14 @@ def _walk(directory: int, parts: tuple[str, ...]) -> Iterator[tuple[int, Found]]
         if stat.S_ISDIR(info.st_mode):
             subdirectories.append(name)
         else:
-            yield directory, Found((*parts, name), info.st_size, _problem(info))
+            problem = _problem(info) or _incompleteness(name, info)
+            yield directory, Found((*parts, name), info.st_size, problem)
     for name in subdirectories:
         if len(parts) + 1 >= MAX_DEPTH:
             yield directory, Found((*parts, name), 0, f"more than {MAX_DEPTH} directories deep")
             continue
         try:
-            inner = os.open(name, _DIRECTORY, dir_fd=directory)
+            inner = os.open(name, DIRECTORY, dir_fd=directory)
         except OSError:
             continue
         try:
@@ -168,108 +226,24 @@ def _problem(info: os.stat_result) -> str:
     return "it has more than one name (hard link)" if info.st_nlink > 1 else ""
 
 
+def _incompleteness(name: str, info: os.stat_result) -> str:
+    if name.startswith("~$") or name.lower().endswith(_UNFINISHED):
+        return "its name says that it is a temporary or unfinished file"
+    return "" if info.st_size else "it is empty"
+
+
 def _is_being_written(descriptor: int) -> bool:
     """Does any process have this file open for writing? Never true where it cannot be told.
 
     A read lease is only granted when nobody does (fcntl(2), F_SETLEASE).
     """
     try:
+        # Whoever opens the file for writing while the lease is held makes the kernel send a signal,
+        # by default SIGIO, which would end the process; SIGURG is ignored unless it is handled.
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except OSError as error:
         return error.errno == errno.EAGAIN
-    fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     return False
-
-
-def remove_empty_directories(root: int, depth: int = 0) -> None:
-    """Remove the empty directories below, deepest first; ``rmdir`` refuses all others."""
-    with os.scandir(root) as entries:
-        names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-    for name in names:
-        with contextlib.suppress(OSError):
-            if depth < MAX_DEPTH:
-                inner = os.open(name, _DIRECTORY, dir_fd=root)
-                try:
-                    remove_empty_directories(inner, depth + 1)
-                finally:
-                    os.close(inner)
-            os.rmdir(name, dir_fd=root)
-
-
-def make_directories(root: int, names: tuple[str, ...]) -> int:
-    """Open a directory below, making what is missing; the caller closes the descriptor.
-
-    Raises:
-        OSError: something else is in the way.
-    """
-    descriptor = os.dup(root)
-    try:
-        for name in names:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(name, 0o770, dir_fd=descriptor)
-                own(descriptor, name)
-            inner = os.open(name, _DIRECTORY, dir_fd=descriptor)
-            os.close(descriptor)
-            descriptor = inner
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def own(directory: int, name: str) -> None:
-    """Give a fresh file or directory to the FTP users; without root it stays as it is."""
-    if os.geteuid() == 0:
-        number = settings.PROFTPD_USERS_GID
-        os.chown(name, number, number, dir_fd=directory, follow_symlinks=False)
-
-
-def write_file(directory: int, name: str, text: str, mode: int = 0o664) -> None:
-    """Put a file into a user's directory, replacing whatever has its name.
-
-    It is written under a name nobody can guess and renamed, so no link of the user's is followed.
-
-    Raises:
-        OSError: it cannot be written, or a directory has its name.
-    """
-    temporary = f".{secrets.token_hex(16)}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(temporary, flags, 0o600, dir_fd=directory)
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(text.encode("utf-8", "replace"))
-            if os.geteuid() == 0:
-                number = settings.PROFTPD_USERS_GID
-                os.fchown(file.fileno(), number, number)
-            os.fchmod(file.fileno(), mode)
-        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary, dir_fd=directory)
-        raise
-
-
-def write_lock(directory: int) -> None:
-    """Put the lock file back."""
-    write_file(directory, settings.LOCK_FILENAME, settings.LOCK_FILE_CONTENT, 0o775)
-
-
-def give_back(source: int, name: str, target: int) -> str:
-    """Move a file back to its owner, never over one that he has uploaded meanwhile.
-
-    Returns:
-        The name that it has got.
-    """
-    base, dot, suffix = name.rpartition(".")
-    number = 0
-    free = name
-    while True:
-        try:
-            # link + unlink instead of rename: rename would replace what is there.
-            os.link(name, free, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
-            break
-        except FileExistsError:
-            number += 1
-            free = f"{base}.{number}{dot}{suffix}" if dot else f"{name}.{number}"
-    os.unlink(name, dir_fd=source)
-    return free

@@ -6,34 +6,43 @@ log only says so at once; a line that names a lock file which exists is an old l
 
 import logging
 import os
+import queue
 import time
+from collections import Counter
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from edeposit.amqp.ftp import homes, settings
 from edeposit.amqp.ftp.logline import parse_line
 from edeposit.amqp.ftp.passwd_reader import PasswdFile, current
 from edeposit.amqp.ftp.request_parser import advance
-from edeposit.amqp.ftp.spool import RETURNED, Spool, SpoolEntry
+from edeposit.amqp.ftp.spool import Spool, SpoolEntry
+from edeposit.amqp.ftp.uploads import BrokenUploads
 
 logger = logging.getLogger(__name__)
 
 _DELETED = ("DELE", "DEL")
+_MAX_ATTEMPTS = 3  # of an import that fails by a defect, before its files are given back
 
 
-class Candidate:
-    """A directory that its user wants to be imported."""
+class Candidate(NamedTuple):
+    """A directory that its user wants to be imported.
 
-    __slots__ = ("below", "home", "timestamp", "username")
+    Attributes:
+        username: whose.
+        home: path of his home.
+        below: names of the directories that lead to it; empty: the home itself.
+        timestamp: epoch seconds of the event.
+    """
 
-    def __init__(self, username: str, home: str, below: tuple[str, ...], timestamp: str) -> None:
-        self.username = username
-        self.home = home
-        self.below = below
-        self.timestamp = timestamp
+    username: str
+    home: str
+    below: tuple[str, ...]
+    timestamp: str
 
 
 class Importer:
-    """Brings imports into the spool.
+    """Brings imports into the spool. All methods but ``adopt`` belong to one thread.
 
     Args:
         spool: where to.
@@ -41,11 +50,10 @@ class Importer:
 
     def __init__(self, spool: Spool) -> None:
         self.spool = spool
-        self._unfinished = {
-            (entry.data["home"], tuple(entry.data["below"])): entry
-            for entry in spool.entries()
-            if entry.state != RETURNED
-        }
+        self.broken_uploads = BrokenUploads(spool.path / "broken-uploads.json")
+        self._unfinished = [entry for entry in spool.entries() if not entry.is_returned]
+        self._adopted: queue.SimpleQueue[SpoolEntry] = queue.SimpleQueue()
+        self._failures: Counter[str] = Counter()  # by name of the entry's directory
         self._users: dict[str, str] = {}
         self._users_file: PasswdFile | None = None
 
@@ -56,11 +64,14 @@ class Importer:
         except ValueError as error:
             logger.debug("passed over: %s", error)
             return None
+        home = self._homes().get(event["username"])
+        if home is None:
+            return None
+        self.broken_uploads.note(event)
         if event["command"].upper() not in _DELETED or event.get("code", "2")[0] != "2":
             return None
         directory, name = os.path.split(os.path.normpath(event["path"]))
-        home = self._homes().get(event["username"])
-        if name != settings.LOCK_FILENAME or home is None:
+        if name != settings.LOCK_FILENAME:
             return None
         if directory == home:
             below: tuple[str, ...] = ()
@@ -88,46 +99,84 @@ class Importer:
         Returns:
             The entry, ready to be sent; None if it has to be tried again, by ``resume``.
         """
-        key = (candidate.home, candidate.below)
-        if key not in self._unfinished:
-            self._unfinished[key] = self.spool.begin(
+        place = (candidate.home, *candidate.below)
+        for entry in self._unfinished:
+            if entry.place == place:
+                return self._advance(entry)
+        try:
+            with homes.opened(candidate.home) as directory:
+                identity = homes.identity_of(directory)
+            self.broken_uploads.forget_missing(candidate.username)
+            entry = self.spool.begin(
                 candidate.username,
                 candidate.home,
                 candidate.below,
                 candidate.timestamp,
                 announced=told_by_log,
+                identity=identity,
+                broken=self.broken_uploads.of(candidate.username),
             )
-        return self._advance(key)
+        except OSError as error:
+            # Such as a full disk: the home stays unlocked, so it is found again.
+            logger.error(
+                "import of %s cannot begin, it will be tried again: %s", candidate.home, error
+            )
+            return None
+        self._unfinished.append(entry)
+        return self._advance(entry)
+
+    def adopt(self, entry: SpoolEntry) -> None:
+        """Have ``resume`` go on with an entry; for other threads."""
+        self._adopted.put(entry)
+
+    @property
+    def has_adopted(self) -> bool:
+        """Is there an entry that ``resume`` does not know yet?"""
+        return not self._adopted.empty()
 
     def resume(self) -> bool:
         """Go on with what a crash or a failure has left; returns whether all is well now."""
-        still_open = [key for key in list(self._unfinished) if self._advance(key) is None]
-        return not still_open
+        while self.has_adopted:
+            self._unfinished.append(self._adopted.get())
+        for entry in list(self._unfinished):
+            self._advance(entry)
+        return not self._unfinished
 
-    def _advance(self, key: tuple[str, tuple[str, ...]]) -> SpoolEntry | None:
-        entry = self._unfinished[key]
+    def _advance(self, entry: SpoolEntry) -> SpoolEntry | None:
+        # One home must not end the monitor; what was taken from it is safe in the spool.
         try:
             advance(entry)
-        except Exception as error:
-            # One home must not end the monitor; what was taken from it is safe in the spool.
-            unexpected = not isinstance(error, OSError)
-            logger.error(
-                "import of %s: %s; it will be tried again",
-                entry.data["home"],
-                error,
-                exc_info=unexpected,
-            )
+        except OSError as error:
+            logger.error("import of %s will be tried again: %s", entry.place, error)
             return None
-        del self._unfinished[key]
+        except Exception:
+            logger.exception("import of %s has failed by a defect", entry.place)
+            self._count_failure(entry)
+            return None
+        self._unfinished.remove(entry)
         if not entry.is_silent:
+            items, errors = len(entry.data["items"]), len(entry.data["errors"])
             logger.info(
                 "import %s of %s: %d items, %d errors",
                 entry.uuid,
                 entry.data["username"],
-                len(entry.data["items"]),
-                len(entry.data["errors"]),
+                items,
+                errors,
             )
         return entry
+
+    def _count_failure(self, entry: SpoolEntry) -> None:
+        """After some attempts give all files back; if that fails too, give the entry up."""
+        name = entry.directory.name
+        self._failures[name] += 1
+        try:
+            if self._failures[name] == _MAX_ATTEMPTS:
+                entry.reject(entry.taken(), ["The import has failed by a defect of the service."])
+            elif self._failures[name] >= 2 * _MAX_ATTEMPTS:
+                self.spool.give_up(entry.directory, "it can neither be imported nor given back")
+                self._unfinished.remove(entry)
+        except OSError as error:
+            logger.error("import of %s will be tried again: %s", entry.place, error)
 
     def _is_unlocked(self, candidate: Candidate) -> bool:
         try:

@@ -1,5 +1,6 @@
 """Which uploaded files belong together. Works on names only, opens nothing."""
 
+import unicodedata
 from collections.abc import Callable, Iterable
 from itertools import groupby
 from typing import NamedTuple
@@ -26,7 +27,8 @@ class Pairs(NamedTuple):
 
     Attributes:
         items: what is imported, in the order of the files.
-        ambiguous: groups of three and more files of one name, of which none is.
+        ambiguous: groups of three and more files of one name, or of two whose whole names are the
+            same but for case and accents; none of them is imported.
     """
 
     items: list[Item]
@@ -51,17 +53,37 @@ def pair(files: Iterable[Parts], wanted: Callable[[str], bool]) -> Pairs:
         wanted: tells whether a flag of ``structures.FLAGS`` is on.
     """
     pairs = Pairs([], [])
+    by_name = wanted("SAME_NAME_DIR_PAIRING")
     for _, group in groupby(files, key=lambda parts: parts[:-1]):
         directory = sorted(group)
+        if by_name or wanted("SAME_DIR_PAIRING"):
+            directory = _without_collisions(directory, pairs.ambiguous)
         if wanted("SAME_DIR_PAIRING") and len(directory) == 2:
             pairs.items.extend(_together(directory))
-        elif wanted("SAME_NAME_DIR_PAIRING"):
+        elif by_name:
             _by_name(directory, pairs)
         else:
             pairs.items.extend(_single(parts) for parts in directory)
     if wanted("ISBN_PAIRING"):
         _by_isbn(pairs.items)
     return pairs
+
+
+def _folded(name: str) -> str:
+    """What two names have in common that differ only in case, or in how accents are written.
+
+    macOS writes an accent as a character of its own (NFD), other systems do not.
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def _without_collisions(directory: list[Parts], ambiguous: list[list[Parts]]) -> list[Parts]:
+    """Take files of the same folded name out: nobody knows which of them is meant."""
+    groups: dict[str, list[Parts]] = {}
+    for parts in directory:
+        groups.setdefault(_folded(parts[-1]), []).append(parts)
+    ambiguous.extend(group for group in groups.values() if len(group) > 1)
+    return [group[0] for group in groups.values() if len(group) == 1]
 
 
 def _single(parts: Parts) -> Item:
@@ -79,7 +101,7 @@ def _together(two: list[Parts]) -> list[Item]:
 def _by_name(directory: list[Parts], pairs: Pairs) -> None:
     groups: dict[str, list[Parts]] = {}
     for parts in directory:
-        groups.setdefault(base_name(parts[-1]), []).append(parts)
+        groups.setdefault(_folded(base_name(parts[-1])), []).append(parts)
     for group in groups.values():
         if len(group) > 2:
             pairs.ambiguous.append(group)

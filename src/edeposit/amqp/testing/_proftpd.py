@@ -13,6 +13,18 @@ from pathlib import Path
 from edeposit.amqp.testing import _process
 from edeposit.amqp.testing._waiting import wait_for
 
+_MODULES = Path("/usr/lib/proftpd")
+
+
+def _load_modules() -> list[str]:
+    """Directives for modules that are part of the server on Debian 12, and files on Debian 13."""
+    return [
+        line
+        for name in ("mod_ls", "mod_xfer", "mod_delay")
+        if (_MODULES / f"{name}.so").exists()
+        for line in (f"<IfModule !{name}.c>", f"  LoadModule {name}.c", "</IfModule>")
+    ]
+
 
 class ProftpdServer:
     """A ProFTPD of Debian's ``proftpd-core``; a context manager.
@@ -57,7 +69,8 @@ class ProftpdServer:
     def __enter__(self) -> "ProftpdServer":
         try:
             for name in ("home", "etc", "log", "run"):
-                (self.directory / name).mkdir(mode=0o755)
+                (self.directory / name).mkdir()
+                (self.directory / name).chmod(0o755)  # whatever the caller's umask is
             self.login_file.touch(mode=0o600)
             self.config_file.write_text(self._configuration(), "utf-8")
             self.start()
@@ -137,6 +150,7 @@ class ProftpdServer:
         run = self.directory / "run"
         lines = [
             'ServerName "edeposit"',
+            *_load_modules(),
             "ServerType standalone",
             f"DefaultAddress {self.host}",
             "SocketBindTight on",
@@ -146,11 +160,13 @@ class ProftpdServer:
             f"Group {group}",
             f"PidFile {self.pid_file}",
             f"ScoreboardFile {self.scoreboard}",
-            f"DelayTable {run / 'delay'}",
             f"SystemLog {self.log_file.parent / 'proftpd.log'}",
             "TransferLog none",
             "WtmpLog off",
             "MaxInstances 100",
+            "<IfModule mod_delay.c>",
+            f"  DelayTable {run / 'delay'}",
+            "</IfModule>",
         ]
         if self._include is not None:
             return "\n".join([*lines, f"Include {self._include}", ""])
