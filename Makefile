@@ -7,20 +7,32 @@ STAMP  := $(VENV)/.installed
 # Most tests wait for servers: two at a time, each with a broker of its own; see tests/conftest.py.
 PARALLEL := -n 2
 
-.PHONY: help setup packages demo test lint types docs units bench clean
+PREFIX  ?= /opt/edeposit
+BINDIR  ?= /usr/local/bin
+EXTRAS  ?= all
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
+
+.PHONY: help setup packages test-packages demo test lint types docs install uninstall dist chaos matrix bench clean
 
 help:
 	@echo "make demo   everything in action: broker, scanner, daemons, requests, answers"
 	@echo "make test   lint, types, docs and all tests"
 	@echo "make docs   the documentation, into docs/_build/html"
 	@echo "make bench  the benchmarks (minutes)"
+	@echo "make install    programs, units and account into the system (PREFIX=$(PREFIX)); make uninstall"
+	@echo "make dist   sdist and wheel, into dist/"
 	@echo "make setup  only what the others need: Debian packages and $(VENV)"
+	@echo "make matrix the same in Debian 12, 13 and testing, and with other Pythons (hours, root)"
+	@echo "make chaos  random faults against daemons under load (SECONDS, SEED, QUEUE)"
 	@echo "make clean  remove $(VENV) and everything built"
 
 setup: packages $(STAMP)
 
 packages:
 	@scripts/install-packages
+
+test-packages:
+	@scripts/install-packages --tests
 
 $(STAMP): setup.py pyproject.toml
 	@echo "== virtual environment $(VENV)"
@@ -31,9 +43,9 @@ $(STAMP): setup.py pyproject.toml
 demo: setup
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PYTHON) demo/run.py
 
-test: setup lint types docs
+test: test-packages setup lint types docs
 	@echo "== tests"
-	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PYTHON) -m pytest -q $(PARALLEL)
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PYTHON) -m pytest -q $(PARALLEL) --cov
 	@echo "== the contract once more, as an init system with LANG=C would start it"
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" LANG=C LC_ALL=C TZ=Pacific/Chatham PYTHONUTF8=0 \
 	    PYTHONCOERCECLOCALE=0 $(PYTHON) -m pytest -q $(PARALLEL) \
@@ -51,9 +63,34 @@ docs: setup
 	@echo "== docs"
 	@$(VENV)/bin/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 
+# Needs nothing of `make setup`. PREFIX is the environment, BINDIR where the commands go.
+install:
+	@scripts/install-packages --venv-only
+	@echo "== virtual environment $(PREFIX)"
+	@test -x $(PREFIX)/bin/python || $(AS_ROOT) python3 -m venv $(PREFIX)
+	@$(AS_ROOT) $(PREFIX)/bin/python -m pip install -qq --disable-pip-version-check --upgrade '.[$(EXTRAS)]'
+	@$(AS_ROOT) $(PREFIX)/bin/edeposit_amqp_setup.py install --bindir $(BINDIR)
+
+uninstall:
+	@test ! -x $(PREFIX)/bin/edeposit_amqp_setup.py || $(AS_ROOT) $(PREFIX)/bin/edeposit_amqp_setup.py uninstall
+	@$(AS_ROOT) rm -rf $(PREFIX)
+
+dist: setup
+	@echo "== sdist and wheel"
+	@rm -rf dist && $(PYTHON) -m build --quiet && $(VENV)/bin/twine check --strict dist/*
+
+# SECONDS, FAULTS, SEED, QUEUE (classic, quorum); see tests/chaos/campaign.py.
+chaos: setup
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PYTHON) tests/chaos/campaign.py \
+	    --seconds $(or $(SECONDS),180) --faults $(or $(FAULTS),0) --seed $(or $(SEED),1) \
+	    --queue $(or $(QUEUE),classic)
+
+matrix:
+	@scripts/matrix
+
 bench: setup
 	@echo "== benchmarks"
 	@for file in bench/bench_*.py; do echo "-- $$file"; $(PYTHON) $$file || exit 1; done
 
 clean:
-	rm -rf $(VENV) docs/_build build src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) docs/_build build dist .coverage* src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -18,7 +18,7 @@ from designs import DESIGNS, UNTUNED, examples_of, measure
 
 from edeposit.amqp.harvester.autoparser import AutoparserError, learn
 from edeposit.amqp.harvester.page import Page
-from edeposit.amqp.harvester.rules import Rule
+from edeposit.amqp.harvester.source.rules import Rule
 
 DRAWS = 10
 

@@ -38,7 +38,7 @@ def only_make():
 
 
 def through_the_filter():
-    from edeposit.amqp.harvester.filters.sieve import Sieve
+    from edeposit.amqp.harvester.filters import Sieve
 
     passed = 0
     with Sieve() as sieve:
@@ -50,7 +50,7 @@ def through_the_filter():
 
 
 def json_file():
-    from edeposit.amqp.harvester.identity import identity_of
+    from edeposit.amqp.harvester.structures import identity_of
 
     path = Path(os.environ["HOME"], "cache.json")
     passed = 0
@@ -70,9 +70,9 @@ RUNS = {
 
 def measure(function):
     """Run in this process; print what it took as JSON."""
-    import edeposit.amqp.harvester.filters.sieve
+    import edeposit.amqp.harvester.filters
 
-    assert edeposit.amqp.harvester.filters.sieve
+    assert edeposit.amqp.harvester.filters
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start, cpu = time.perf_counter(), time.process_time()
     passed = function()

@@ -10,11 +10,15 @@ import json
 import multiprocessing
 import os
 import resource
+import sys
 import tempfile
 import time
+from pathlib import Path
 
-from edeposit.amqp.harvester import engine, settings
-from edeposit.amqp.testing import _bookshops as bookshops
+from edeposit.amqp.harvester import crawl, settings
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "demo"))
+import bookshops
 
 PAGES = 2000
 LATENCY = 0.02
@@ -83,7 +87,7 @@ def plain(base):
 
 
 def ours(_base):
-    (result,) = engine.harvest(["ben_cz"])
+    (result,) = crawl.harvest(["ben_cz"])
     assert not result.errors, result.errors[:3]
     return [
         (book.title, [author.name for author in book.authors], book.price, book.optionals.pages,

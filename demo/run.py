@@ -1,8 +1,9 @@
 """``make demo``: the main job of edeposit.amqp, for a person to watch.
 
-It uses the RabbitMQ that the settings reach, otherwise it starts a private one. Each service has
-a module ``demo/step_<name>.py`` with a function ``run(stage)``; the steps run in their order.
-Everything that is started is stopped again, also after a failure.
+It starts a private RabbitMQ node on free ports in a temporary directory; what is configured or
+running on this machine is neither used nor touched. Each service has a module
+``demo/step_<name>.py`` with a function ``run(stage)``; the steps run in their order. Everything
+that is started is stopped again, also after a failure.
 """
 
 import contextlib
@@ -14,15 +15,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-import pika
 from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
 from edeposit.amqp import settings
-from edeposit.amqp.engine.parameters import getConParams
 from edeposit.amqp.testing import RabbitNode
 
+SETTINGS_FILES = ("amqp", "aleph", "antivirus", "calibre", "ftp", "harvester")
+CONFIGURED_BY = ("RABBITMQ_", "EDEPOSIT_", "ALEPH_", "ANTIVIRUS_", "CALIBRE_", "FTP_", "HARVESTER_")
 STEPS = ("antivirus", "aleph", "ftp", "calibre", "harvester")
 
 
@@ -79,33 +80,42 @@ class Stage:
             raise AssertionError(f"{what}: {value!r}")
 
 
-def find_broker(stage):
-    """Use the broker that the settings reach; start a private one otherwise."""
+def forget_settings(directory):
+    """Nothing that is configured on this machine counts: no broker, no catalogue, no scanner."""
+    for name in list(os.environ):
+        if name.startswith(CONFIGURED_BY):
+            del os.environ[name]
+    home = directory / "home"
+    (home / "edeposit").mkdir(parents=True)
+    for name in SETTINGS_FILES:
+        # An empty file in HOME hides the one in /etc.
+        (home / "edeposit" / f"{name}.json").touch()
+    os.environ |= {
+        "HOME": str(home),
+        "PID_DIR": str(directory / "run"),
+        "LOG_TARGET": str(directory / "daemons.log"),
+        "PYTHONUNBUFFERED": "1",
+    }
+    settings.reload()
+
+
+def start_broker(stage):
+    """Start a private node; a broker that runs on this machine is left alone."""
     stage.title("RabbitMQ")
-    try:
-        pika.BlockingConnection(getConParams("/")).close()
-        stage.say(f"Using the broker at {settings.RABBITMQ_HOST}:{settings.RABBITMQ_PORT}.")
-        return
-    except Exception as error:
-        stage.say(f"No broker at {settings.RABBITMQ_HOST}:{settings.RABBITMQ_PORT}"
-                  f" ({type(error).__name__}): starting a private one.")  # fmt: skip
     node = stage.stack.enter_context(RabbitNode())
     os.environ.update(node.env())
     settings.reload()
-    stage.say(f"Private node on 127.0.0.1:{node.port}, in {node.directory}.")
+    stage.say(f"A private node on 127.0.0.1:{node.port}, in {node.directory}.")
 
 
 def main():
     console = Console(width=100, force_terminal=sys.stdout.isatty())
-    os.environ["PYTHONUNBUFFERED"] = "1"
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edeposit-demo-")))
-        os.environ["PID_DIR"] = str(directory / "run")
-        os.environ["LOG_TARGET"] = str(directory / "daemons.log")
-        settings.reload()
+        forget_settings(directory)
         stage = Stage(console, directory, stack)
         try:
-            find_broker(stage)
+            start_broker(stage)
             for name in STEPS:
                 importlib.import_module(f"step_{name}").run(stage)
         except Exception as error:

@@ -2,12 +2,12 @@
 
 import os
 
+from bookshops import all_shops
 from edeposit.amqp.client import AMQPClient
 from edeposit.amqp.harvester import settings
-from edeposit.amqp.harvester.datastructures import HarvestRequest
-from edeposit.amqp.harvester.identity import identity_of
+from edeposit.amqp.harvester.messages import HarvestRequest
+from edeposit.amqp.harvester.structures import identity_of
 from edeposit.amqp.testing import SiteServer, wait_for
-from edeposit.amqp.testing._bookshops import all_shops
 
 TOOL = "edeposit_amqp_tool.py"
 PROGRAM = "edeposit_amqp_harvester.py"

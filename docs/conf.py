@@ -21,8 +21,10 @@ napoleon_numpy_docstring = False
 # As fields, not as objects of their own: autodoc lists the members of namedtuples already.
 napoleon_use_ivar = True
 exclude_patterns = ["_build"]
-html_theme = "alabaster"
-html_theme_options = {"description": "Python functions as Unix daemons behind RabbitMQ"}
+html_theme = "furo"
+html_title = "edeposit.amqp"
+html_static_path = ["static"]
+html_css_files = ["own.css"]
 nitpicky = False
 
 

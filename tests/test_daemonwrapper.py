@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -94,9 +95,13 @@ def test_start_status_stop(plain):
     assert (code, error) == (0, "")
     pid = plain.pid()
     assert out == f"plain started with pid {pid}."
-    assert plain("status")[:2] == (0, f"plain is running (pid {pid}): starting since ?")
     code, out, _ = plain("status-json")
-    assert json.loads(out) == {"name": "plain", "running": True, "pid": pid}
+    status = json.loads(out)
+    since = status.pop("since")
+    assert datetime.strptime(since, "%Y-%m-%dT%H:%M:%S%z")
+    assert status.pop("ready_since") == since
+    assert status == {"name": "plain", "running": True, "pid": pid, "state": "running"}
+    assert plain("status")[:2] == (0, f"plain is running (pid {pid}): running since {since}")
     assert plain("stop")[0] == 0
     assert not is_alive(pid)
     assert not plain.pidfile.exists()

@@ -224,3 +224,53 @@ def test_iioany_goes_by_name():
     assert s.iiOfAny(Inner(1, 2), same_name)
     assert s.iiOfAny(Inner(1, 2), [int, Outer, same_name])
     assert not s.iiOfAny(Inner(1, 2), (Outer,))
+
+
+class Picky(namedtuple("Picky", "x")):
+    def __new__(cls, x):
+        raise x if isinstance(x, type) else {"key": KeyError("no"), "depth": RecursionError}[x]
+
+
+class Wired(namedtuple("Wired", "data")):
+    def to_wire(self):
+        return (self.data.hex(),)
+
+    @classmethod
+    def from_wire(cls, data):
+        return cls(bytes.fromhex(data))
+
+
+@pytest.mark.parametrize(("x", "cause"), [("key", KeyError), ("depth", RecursionError)])
+def test_whatever_a_constructor_raises_is_a_serialization_error(x, cause):
+    with pytest.raises(s.BadValueError) as caught:
+        s.deserialize(json.dumps([{"__nt_name": "Picky", "x": x}]), [Picky])
+    assert isinstance(caught.value, s.SerializationError)
+    assert isinstance(caught.value.__cause__, cause)
+    assert (caught.value.class_name, caught.value.legacy_name) == ("Picky", cause.__name__)
+    assert str(caught.value)
+
+
+def test_a_class_may_have_a_wire_form_of_its_own():
+    assert s.serialize(Wired(b"\xff")) == '{"data":"ff","__nt_name":"Wired"}'
+    assert s.deserialize(s.serialize([Wired(b"\xff")]), [Wired]) == [Wired(b"\xff")]
+    with pytest.raises(s.BadValueError):
+        s.deserialize('{"__nt_name": "Wired", "data": "no hex"}', [Wired])
+
+
+@pytest.mark.parametrize(
+    ("body", "old"),
+    [
+        ("{", ValueError),
+        ('{"__nt_name": "Nobody"}', KeyError),
+        ('{"__nt_name": null}', KeyError),
+        ('{"__nt_name": []}', TypeError),
+        ('{"__nt_name": "Inner"}', TypeError),
+        ('{"__nt_name": "Inner", "text": 1, "number": 2, "x": 3}', TypeError),
+    ],
+)
+def test_errors_are_those_of_the_first_generation_as_well(body, old):
+    with pytest.raises(old) as caught:
+        s.deserialize(body, CLASSES)
+    assert isinstance(caught.value, s.SerializationError)
+    assert caught.value.legacy_name == old.__name__
+    assert not str(caught.value).startswith(("'", '"'))

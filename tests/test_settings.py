@@ -119,7 +119,7 @@ def test_a_mistake_is_named_with_file_key_and_what_would_be_right(config, conten
 
 
 def test_a_mistake_in_the_environment_is_named_too(monkeypatch):
-    monkeypatch.setenv("RABBITMQ_PORT", "tcp://10.0.0.1:5672")
+    monkeypatch.setenv("RABBITMQ_PORT", "10.0.0.1:5672")
     with pytest.raises(SettingsError, match="environment variable RABBITMQ_PORT: RABBITMQ_PORT"):
         settings.reload()
     monkeypatch.setenv("RABBITMQ_PORT", "5672")
@@ -174,3 +174,93 @@ def test_every_setting_is_described():
     rows = settings.describe()
     assert {name for name, *_ in rows} == set(settings.get_all_constants())
     assert all(text for *_, text in rows)
+
+
+def test_a_wrong_value_affects_only_who_asks_for_that_setting(config, monkeypatch):
+    # A daemon must be found and stopped although something else in the file has become wrong.
+    path = config({})
+    path.write_text('{"PID_DIR": "/run/here", "RABBITMQ_HEARTBEAT": "sixty"}')
+    monkeypatch.setattr(settings, "_loaded", None)
+    assert settings.PID_DIR == "/run/here"
+    with pytest.raises(SettingsError, match="RABBITMQ_HEARTBEAT: 'sixty' is not a whole number"):
+        settings.RABBITMQ_HEARTBEAT  # noqa: B018
+    with pytest.raises(SettingsError, match="sixty"):  # daemons do this before they start
+        settings.reload()
+
+
+def test_a_broken_file_leaves_what_the_environment_says(config, monkeypatch):
+    path = config({})
+    path.write_text("{")
+    monkeypatch.setenv("PID_DIR", "/run/there")
+    monkeypatch.setattr(settings, "_loaded", None)
+    assert settings.PID_DIR == "/run/there"
+    with pytest.raises(SettingsError, match="not JSON"):
+        settings.LOG_TARGET  # noqa: B018
+
+
+def test_the_environment_mends_what_is_wrong_in_the_file(config, monkeypatch):
+    monkeypatch.setenv("RABBITMQ_HEARTBEAT", "7")
+    config({"RABBITMQ_HEARTBEAT": "sixty"})
+    assert settings.RABBITMQ_HEARTBEAT == 7
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "udp"])
+def test_the_service_links_of_kubernetes_are_ignored_and_named(config, monkeypatch, scheme):
+    monkeypatch.setenv("RABBITMQ_PORT", f"{scheme}://10.0.0.5:5672")
+    monkeypatch.setenv("RABBITMQ_SERVICE_HOST", "10.0.0.5")
+    config({"RABBITMQ_PORT": "5673"})
+    assert settings.RABBITMQ_PORT == "5673"
+    (problem,) = settings.problems()
+    assert "environment variable RABBITMQ_PORT is ignored" in problem
+    assert "Kubernetes" in problem
+
+
+@pytest.mark.parametrize(
+    ("written", "level"),
+    [("info", "INFO"), ("Warn", "WARNING"), (" debug ", "DEBUG"), ("critical", "ERROR")],
+)
+def test_log_levels_may_be_written_as_other_programs_write_them(monkeypatch, written, level):
+    monkeypatch.setenv("LOG_LEVEL", written)
+    settings.reload()
+    assert level == settings.LOG_LEVEL
+
+
+@pytest.mark.parametrize("text", ["²", "٣", "-1", "0", "65536", "5" * 5000, "", "0x10"])
+def test_what_is_no_port_is_an_error_in_one_line(monkeypatch, text):
+    monkeypatch.setenv("RABBITMQ_PORT", text)
+    with pytest.raises(SettingsError, match="a port from 1 to 65535"):
+        settings.reload()
+
+
+def test_an_ipv6_host_may_have_brackets(monkeypatch):
+    monkeypatch.setenv("RABBITMQ_HOST", "[::1]")
+    settings.reload()
+    assert settings.RABBITMQ_HOST == "::1"
+
+
+@pytest.mark.parametrize("text", ["", "amqp://broker", "broker one", "[::1]:5672", "joe@broker"])
+def test_what_is_no_host_is_an_error_in_one_line(monkeypatch, text):
+    monkeypatch.setenv("RABBITMQ_HOST", text)
+    with pytest.raises(SettingsError, match="a host name or address, without a port"):
+        settings.reload()
+
+
+def test_a_group_may_read_the_file_but_others_may_not(config):
+    config({"RABBITMQ_USER_PASSWORD": "x"}, mode=0o640)
+    assert settings.problems() == []
+
+
+def test_a_key_given_twice_is_named(config):
+    config('{"RABBITMQ_PORT": 5673, "RABBITMQ_PORT": 5674}')
+    assert settings.RABBITMQ_PORT == "5674"
+    assert any("'RABBITMQ_PORT' is given twice" in problem for problem in settings.problems())
+
+
+def test_a_byte_order_mark_does_not_matter(config):
+    config("\ufeff" + '{"RABBITMQ_HOST": "broker"}')
+    assert settings.RABBITMQ_HOST == "broker"
+
+
+def test_declared_constants_are_settings_and_nothing_else():
+    assert "RABBITMQ_HOST" not in vars(settings)
+    assert {"RABBITMQ_HOST", "PID_DIR", "LOG_LEVEL"} <= set(settings.get_all_constants())

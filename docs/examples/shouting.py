@@ -1,9 +1,8 @@
 """A complete module: a service, its structures and its daemon."""
 
-import sys
 from collections import namedtuple
 
-from edeposit.amqp.amqpdaemon import AMQPDaemon, getConParams
+from edeposit.amqp import service
 
 Shout = namedtuple("Shout", "text times")
 Shouted = namedtuple("Shouted", "text")
@@ -18,8 +17,4 @@ def reactToAMQPMessage(message, send_back):
 
 
 if __name__ == "__main__":
-    daemon = AMQPDaemon(
-        getConParams("shouting"), "daemon", "shouting", "result",
-        reactToAMQPMessage, [Shout, Shouted], name="shouting",
-    )  # fmt: skip
-    daemon.run_daemon(sys.argv[1])
+    service.run(reactToAMQPMessage, [Shout, Shouted], name="shouting")

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edeposit.amqp.aleph.cleaning import clean_date, clean_isbn, hairs
 from edeposit.amqp.aleph.datastructures import (
     AlephRecord,
     Author,
@@ -25,6 +24,8 @@ from edeposit.amqp.aleph.marcxml import MarcRecord
 from edeposit.amqp.aleph.simulator.server import marc21, oai_marc
 from edeposit.amqp.serializers import serialize
 
+from .marc import record
+
 DATA = Path(__file__).parent / "data"
 NAMES = ("unix_example", "echa", "periodical")
 CLASSES = (EPublication, EPeriodical, SemanticInfo, EPeriodicalSemanticInfo)
@@ -37,18 +38,6 @@ def load(name):
 
 def plain(structure):
     return json.loads(serialize(structure))
-
-
-def record(*fields, leader="-----nam-a22------a-4500", controls=None):
-    """A MARC 21 record of (tag, indicators, subfields as "a:text")."""
-    parts = [f"<record><leader>{leader}</leader>"]
-    for tag, text in (controls or {}).items():
-        parts.append(f'<controlfield tag="{tag}">{text}</controlfield>')
-    for tag, indicators, *subfields in fields:
-        parts.append(f'<datafield tag="{tag}" ind1="{indicators[0]}" ind2="{indicators[1]}">')
-        parts += [f'<subfield code="{s[0]}">{s[2:]}</subfield>' for s in subfields]
-        parts.append("</datafield>")
-    return "".join([*parts, "</record>"])
 
 
 # --- expected values ------------------------------------------------------------------------
@@ -87,45 +76,6 @@ def test_both_dialects_of_a_record_say_the_same(name, cls):
 
 
 # --- rules ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "cleaned"),
-    [
-        ("Computer Press,", "Computer Press"),
-        ("[fórum pro literární vědu] /", "fórum pro literární vědu"),
-        ("[Brno", "Brno"),
-        ("Brno]", "Brno"),
-        ("vydavatel (Praha)", "vydavatel (Praha)"),
-        ("(a) b", "(a) b"),
-        ("[1. vyd.]", "1. vyd."),
-        (" : ;, ", ""),
-        ("((x))", "x"),
-    ],
-)
-def test_hairs(text, cleaned):
-    assert hairs(text) == cleaned
-
-
-@given(st.text("()[]<> ab:,-", max_size=60))
-def test_hairs_end_and_change_nothing_twice(text):
-    assert hairs(hairs(text)) == hairs(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "cleaned"),
-    [
-        ("[2014?]-", "2014"), ("2015-", "2015-"), ("c2004", "2004"), ("[200-?]", "200-"),
-        ("2004, c2003", "2004 2003"), ("leden 2015", "2015"),
-    ],
-)  # fmt: skip
-def test_dates(text, cleaned):
-    assert clean_date(text) == cleaned
-
-
-def test_isbns_are_cut_at_the_first_blank():
-    assert clean_isbn(" 80-251-0225-4 (brož.) :") == "80-251-0225-4"
-    assert clean_isbn("80-251-0225-4:") == "80-251-0225-4:"
 
 
 def test_isbns_and_their_fall_back():
@@ -250,6 +200,18 @@ def test_given_infos_are_taken_as_they_are():
     assert AlephRecord("nkc", "CZE01", "1", "")[4:] == (None, None)
 
 
+def test_building_a_record_does_no_work():
+    xml = record(("245", "10", "a:Kniha"))
+    made = AlephRecord("nkc", "CZE01", "1", xml)
+    assert made[4:] == (None, None)
+    assert made.parsed_info.nazev == "Kniha"
+    assert isinstance(made.semantic_info, SemanticInfo)
+    assert made[4:] == (None, None)
+    whole = AlephRecord.read("nkc", "CZE01", "1", xml)
+    assert whole[4:] == (made.parsed_info, made.semantic_info)
+    assert whole.xml == xml
+
+
 def test_entities_cdata_and_prefixes_are_read():
     xml = (
         '<m:record xmlns:m="http://www.loc.gov/MARC21/slim/"><m:datafield tag="245" ind1="1">'
@@ -284,7 +246,7 @@ EXTERNAL = (
 def test_what_is_no_record_is_refused(xml):
     with pytest.raises(InvalidRecordException):
         MarcRecord(xml)
-    assert AlephRecord("nkc", "CZE01", "1", xml).parsed_info is None
+    assert AlephRecord.read("nkc", "CZE01", "1", xml).parsed_info is None
 
 
 def test_broken_xml_is_repaired_once_and_logged(caplog):
@@ -340,7 +302,7 @@ def test_any_damage_gives_a_record_or_the_documented_exception(data):
             plain(cls.from_xml(bytes(xml)))
         except (InvalidRecordException, DocumentNotFoundException):
             pass
-    AlephRecord("nkc", "CZE01", "1", bytes(xml))
+    AlephRecord.read("nkc", "CZE01", "1", bytes(xml))
 
 
 @given(st.binary(max_size=300) | st.text(max_size=300))

@@ -9,7 +9,10 @@ import re
 import sys
 import threading
 import time
+import uuid as uuid_module
 from collections import namedtuple
+
+from pika import BasicProperties
 
 from edeposit.amqp.amqpdaemon import AMQPDaemon, getConParams
 
@@ -20,6 +23,21 @@ Do = namedtuple("Do", "what argument")
 class UnprintableError(Exception):
     def __str__(self):
         raise RuntimeError("no text today")
+
+
+class Unprintable(type):
+    def __repr__(cls):
+        raise RuntimeError("no name today")
+
+    __str__ = __repr__
+
+
+class BadMetaclassError(Exception, metaclass=Unprintable):
+    pass
+
+
+def send(exchange="echo", routing_key="result", message="sent", uuid=None, **properties):
+    daemon.sendMessage(exchange, routing_key, message, BasicProperties(**properties), uuid)
 
 
 def deep(levels):
@@ -69,13 +87,34 @@ def react(message, send_back):
         thread.join()
     if what == "big":
         return "x" * argument
+    if what == "redelivered":
+        if argument and not send_back.redelivered:
+            time.sleep(argument)
+        return send_back.redelivered
+    if what == "bad-metaclass":
+        raise BadMetaclassError
+    if what == "send":
+        send(**argument)
+    if what == "send-twice":
+        properties = BasicProperties(headers={"n": 0})
+        daemon.sendMessage("echo", "result", "routable", properties)
+        daemon.sendMessage("echo", argument, "unroutable", properties)
+        properties.headers["n"] = 1
+    if what == "send-uuid-object":
+        send(correlation_id=uuid_module.uuid4())
+    if what == "abort":
+        os.abort()
     if what == "hold-gil":
         # Catastrophic backtracking in C code: no other thread gets a turn meanwhile.
         re.match(r"(a+)+$", "a" * argument + "b")
     return message
 
 
+daemon = None
+
+
 def main():
+    global daemon
     daemon = AMQPDaemon(
         getConParams(os.environ["ECHO_VHOST"]),
         os.environ.get("ECHO_QUEUE", "daemon"),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edeposit.amqp.engine import frames
-from edeposit.amqp.engine.fastconnection import AdapterConnection
+from edeposit.amqp.engine.fastconnection import FastConnection
 
 
 class Events:
@@ -31,7 +31,7 @@ class Events:
         pass
 
 
-class Unconnected(AdapterConnection):
+class Unconnected(FastConnection):
     """The parsing part alone, fed by hand."""
 
     def __init__(self, events):
@@ -99,6 +99,106 @@ def test_frames_may_be_cut_anywhere(data):
         ("deliver", 3, "ř", b"x", None),
     ]
     assert [type(frame).__name__ for frame in connection.others] == ["Heartbeat", "Method"]
+    assert connection._frame_buffer == b""
+
+
+short = st.text(max_size=20)
+properties = st.builds(
+    pika.BasicProperties,
+    content_type=st.none() | short,
+    content_encoding=st.none() | short,
+    headers=st.none()
+    | st.dictionaries(short, st.none() | st.booleans() | short | st.lists(short), max_size=3),
+    delivery_mode=st.none() | st.sampled_from([1, 2]),
+    priority=st.none() | st.integers(0, 255),
+    correlation_id=st.none() | short,
+    reply_to=st.none() | short,
+    expiration=st.none() | short,
+    message_id=st.none() | short,
+    timestamp=st.none() | st.integers(0, 2**33),
+    type=st.none() | short,
+    user_id=st.none() | short,
+    app_id=st.none() | short,
+    cluster_id=st.none() | short,
+)
+tags = st.integers(0, 2**63)
+contents = st.tuples(
+    st.builds(pika.spec.Basic.Deliver, short, tags, st.booleans(), short, short)
+    | st.builds(pika.spec.Basic.Return, st.integers(300, 599), short, short, short)
+    | st.builds(pika.spec.Basic.GetOk, tags, st.booleans(), short, short, st.integers(0, 99)),
+    properties,
+    st.binary(max_size=300),
+    st.sampled_from([1, 20, 4088]),
+)
+confirms = st.builds(pika.spec.Basic.Ack, tags, st.booleans()) | st.builds(
+    pika.spec.Basic.Nack, tags, st.booleans()
+)
+
+
+def marshalled(channel, item):
+    """The frames of a method, or of a message with a body cut into frames."""
+    if not isinstance(item, tuple):
+        return [pika.frame.Method(channel, item).marshal()]
+    method, props, body, room = item
+    return [
+        pika.frame.Method(channel, method).marshal(),
+        pika.frame.Header(channel, len(body), props).marshal(),
+        *(
+            pika.frame.Body(channel, body[start : start + room]).marshal()
+            for start in range(0, len(body), room)
+        ),
+    ]
+
+
+class Everything(Events):
+    """Records what the watched channel reports, with all details."""
+
+    def on_deliver(self, method, properties, body, error):
+        assert error is None
+        self.seen.append((vars(method), vars(properties), body))
+
+    def on_return(self, method, properties, body):
+        self.seen.append((vars(method), vars(properties), body))
+
+    def on_confirm(self, delivery_tag, multiple, positive):
+        self.seen.append((delivery_tag, multiple, positive))
+
+
+@given(st.data())
+def test_any_legal_stream_arrives_whole_however_it_is_cut(data):
+    """Two channels interleaved, ``get-ok``, every property; pika gets what is not reported."""
+    watched = data.draw(st.lists(contents | confirms, max_size=8))
+    other = data.draw(st.lists(contents, max_size=3))
+    queues = [
+        [frame for item in watched for frame in marshalled(1, item)],
+        [frame for item in other for frame in marshalled(2, item)],
+    ]
+    expected, for_pika = [], len(queues[1])
+    for item in watched:
+        if not isinstance(item, tuple):
+            positive = isinstance(item, pika.spec.Basic.Ack)
+            expected.append((item.delivery_tag, item.multiple, positive))
+        elif isinstance(item[0], pika.spec.Basic.GetOk):
+            for_pika += len(marshalled(1, item))
+        else:
+            expected.append((vars(item[0]), vars(item[1]), item[2]))
+    randomly = data.draw(st.randoms(use_true_random=False))
+    stream = b""
+    while any(queues):
+        stream += randomly.choice([queue for queue in queues if queue]).pop(0)
+        if randomly.random() < 0.1:
+            stream += pika.frame.Heartbeat().marshal()
+            for_pika += 1
+    total, events = len(stream), Everything()
+    connection = Unconnected(events)
+    longest = data.draw(st.sampled_from([1, 9, 4000]))
+    while stream:
+        size = randomly.randint(1, longest)
+        connection._on_data_available(stream[:size])
+        stream = stream[size:]
+    assert events.seen == expected
+    assert len(connection.others) == for_pika
+    assert connection.bytes_received == total
     assert connection._frame_buffer == b""
 
 

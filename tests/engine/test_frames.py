@@ -32,9 +32,13 @@ properties = st.builds(
     priority=st.none() | st.integers(0, 255),
     correlation_id=st.none() | short,
     reply_to=st.none() | short,
+    expiration=st.none() | short,
     message_id=st.none() | short,
     timestamp=st.none() | st.integers(0, 2**40),
     type=st.none() | short,
+    user_id=st.none() | short,
+    app_id=st.none() | short,
+    cluster_id=st.none() | short,
 )
 
 
@@ -63,6 +67,25 @@ def test_a_large_body_is_cut_as_pika_cuts_it(size):
     assert max(map(len, chunks)) < 512 * 1024
 
 
+@given(st.sampled_from([4096, 131072]), st.integers(1, 3), st.integers(-2, 2))
+def test_a_body_at_the_edge_of_its_frames_is_cut_as_pika_cuts_it(frame_max, count, off):
+    props, body = BasicProperties(), bytes(count * (frame_max - 8) + off)
+    chunks = frames.publish_frames(1, "", "k", False, props, body, frame_max)
+    assert b"".join(chunks) == pika_frames(1, "", "k", False, props, body, frame_max - 8)
+
+
+@given(st.integers(-2, 2))
+def test_headers_at_the_edge_of_a_frame_fit_or_are_refused(off):
+    empty = frames.header_frame_size(BasicProperties(headers={"x": ""}))
+    props = BasicProperties(headers={"x": "y" * (4096 - empty + off)})
+    if off > 0:
+        with pytest.raises(UnencodableError, match="one frame holds 4096"):
+            frames.publish_frames(1, "", "k", True, props, b"", 4096)
+    else:
+        encoded = b"".join(frames.publish_frames(1, "", "k", True, props, b"", 4096))
+        assert encoded == pika_frames(1, "", "k", True, props, b"", 4096 - 8)
+
+
 def test_rare_header_types_are_encoded_as_pika_encodes_them():
     headers = {
         "d": decimal.Decimal("1.5"),
@@ -81,11 +104,41 @@ def test_rare_header_types_are_encoded_as_pika_encodes_them():
         BasicProperties(headers={"x": 2**64}),
         BasicProperties(type="x" * 256),
         BasicProperties(headers={"x": "y" * 4096}),
+        BasicProperties(headers=[("x", 1)]),
+        BasicProperties(headers={1: 1}),
+        BasicProperties(correlation_id=5),
+        BasicProperties(reply_to="\ud800"),
+        BasicProperties(content_type=["text"]),
+        BasicProperties(delivery_mode="persistent"),
+        BasicProperties(delivery_mode=256),
+        BasicProperties(priority="high"),
+        BasicProperties(priority=-1),
+        BasicProperties(timestamp=1.5),
+        BasicProperties(timestamp=datetime.datetime(2026, 1, 1)),
+        BasicProperties(expiration=60),
+        "no properties",
     ],
 )
 def test_what_amqp_cannot_carry_is_refused(props):
     with pytest.raises(UnencodableError):
         frames.publish_frames(1, "", "k", True, props, b"", 4096)
+
+
+@pytest.mark.parametrize(
+    ("exchange", "key", "body"),
+    [
+        (1, "k", b""),
+        ([], "k", b""),
+        ("", None, b""),
+        ("", "\ud800", b""),
+        ("", "k", "text"),
+        ("", "k", None),
+        ("", "k", 5),
+    ],
+)
+def test_what_is_no_address_or_body_is_refused(exchange, key, body):
+    with pytest.raises(UnencodableError):
+        frames.publish_frames(1, exchange, key, True, BasicProperties(), body, 4096)
 
 
 def test_a_routing_key_longer_than_255_bytes_is_refused():

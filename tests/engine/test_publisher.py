@@ -1,9 +1,10 @@
 """Sequence numbers, confirms and returns of one channel."""
 
+import pytest
 from pika.spec import BasicProperties
 
 from edeposit.amqp.engine.publisher import Outgoing, Publisher
-from edeposit.amqp.errors import RefusedError, UnroutableError
+from edeposit.amqp.errors import RefusedError, UnencodableError, UnroutableError
 
 
 def publish(publisher, outcomes, count=1):
@@ -72,3 +73,53 @@ def test_a_message_keeps_its_id_and_direct_replies_are_not_mandatory():
     assert message.mandatory
     direct = Outgoing("", "amq.rabbitmq.reply-to.g1", b"", BasicProperties(), lambda *a: None)
     assert not direct.mandatory
+
+
+@pytest.mark.parametrize(
+    ("exchange", "key"), [("e", "\ud800"), ("\ud800", "k"), ("e", 7), (None, "k"), ("e", ["k"])]
+)
+def test_a_bad_address_is_the_error_of_its_sender(exchange, key):
+    with pytest.raises(UnencodableError):
+        Outgoing(exchange, key, b"", BasicProperties(), print)
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        {"correlation_id": 7},
+        {"headers": {1: "x"}},
+        {"headers": "x"},
+        {"headers": {"x": object()}},
+        {"content_type": ["x"]},
+        {"delivery_mode": "2"},
+        {"priority": -1},
+        {"timestamp": "now"},
+        {"message_id": object()},
+        {"type": "\ud800"},
+    ],
+)
+def test_bad_properties_are_the_error_of_their_sender(properties):
+    with pytest.raises(UnencodableError):
+        Outgoing("e", "k", b"", BasicProperties(**properties), print)
+
+
+def test_returns_are_paired_although_two_messages_have_one_id_of_the_callers():
+    publisher, outcomes = Publisher(), []
+    messages = []
+    for _ in range(2):
+        properties = BasicProperties(message_id="same", headers={"kept": 1})
+        message = Outgoing("e", "k", b"", properties, lambda *a: outcomes.append(a))
+        publisher.encode(message, 1, 131072)
+        messages.append(message)
+    sent = BasicProperties().decode(messages[0].encoded)
+    assert (sent.message_id, sent.headers["kept"]) == ("same", 1)
+    publisher.returned(sent, 312, "NO_ROUTE")
+    publisher.confirmed(2, True, True)
+    assert isinstance(outcomes[0][1], UnroutableError)
+    assert outcomes[1] == (messages[1], None)
+
+
+def test_a_pairing_header_of_another_message_is_not_passed_on():
+    properties = BasicProperties(headers={"x-publish-id": "old", "kept": 1})
+    message = Outgoing("e", "k", b"", properties, print)
+    assert message.properties.headers == {"kept": 1}

@@ -421,6 +421,23 @@ def test_ebooks_travel_in_base64():
         EbookFile("/a", "not base64!")
 
 
+def test_an_import_of_the_first_generation_is_readable():
+    wire = """{"__nt_name": "ImportRequest", "username": "garda", "error_log": "",
+        "import_log": "Ebook file '/home/ftp/garda/b.txt' successfully imported.", "requests": [
+        {"__nt_name": "DataPair",
+         "metadata_file": {"__nt_name": "MetadataFile", "filename": "/home/ftp/garda/a.json",
+          "raw_data": "{\\"nazev\\": \\"ZEN\\"}", "parsed_data": null},
+         "ebook_file": {"__nt_name": "EbookFile", "filename": "/home/ftp/garda/a.txt",
+          "raw_data": "P\\u0159\\u00edli\\u0161, \\n a text."}},
+        {"__nt_name": "EbookFile", "filename": "/home/ftp/garda/b.txt", "raw_data": ""}]}"""
+    request = deserialize(wire, class_table("ftp"))
+    pair, book = request.requests
+    assert pair.metadata_file.raw_data == '{"nazev": "ZEN"}'
+    assert pair.ebook_file.raw_data == "Příliš, \n a text.".encode()
+    assert book.raw_data == b""
+    assert deserialize(serialize(request), class_table("ftp")) == request
+
+
 def test_from_file_reads(tmp_path):
     path = tmp_path / "a.json"
     path.write_text("\ufeff" + metadata(), "utf-8")

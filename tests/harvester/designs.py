@@ -18,7 +18,7 @@ from stdnum import ean
 
 from edeposit.amqp.harvester.autoparser import Example, Learned, Wanted
 from edeposit.amqp.harvester.page import Page
-from edeposit.amqp.harvester.rules import Rule
+from edeposit.amqp.harvester.source.rules import Rule
 
 FIRST = ["Jan", "Eva", "Petr", "Jiří", "Šárka", "Žofie", "Václav", "Luboš", "Radka", "Ondřej",
          "Čeněk", "Alžběta", "Bára", "Štěpán", "Dana", "Řehoř", "Ivo", "Hana"]  # fmt: skip

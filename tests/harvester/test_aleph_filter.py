@@ -17,8 +17,9 @@ from edeposit.amqp.harvester.filters.aleph_filter import (
     compare_names,
     filter_publication,
     name_to_vector,
+    same_person,
+    same_title,
 )
-from edeposit.amqp.harvester.filters.names import same_person, same_title
 from edeposit.amqp.harvester.structures import Author, Publication
 
 ZEN = """<record><leader>-----nam-a22------a-4500</leader>

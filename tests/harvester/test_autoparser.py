@@ -6,11 +6,11 @@ import json
 import pytest
 
 from edeposit.amqp.harvester.autoparser import AutoparserError, Example, Wanted, learn
-from edeposit.amqp.harvester.autoparser.configuration import read_configuration
+from edeposit.amqp.harvester.autoparser.examples import read_configuration
 from edeposit.amqp.harvester.autoparser.places import Index
 from edeposit.amqp.harvester.autoparser.selectors import selectors_to
 from edeposit.amqp.harvester.page import Page
-from edeposit.amqp.harvester.rules import Rule
+from edeposit.amqp.harvester.source.rules import Rule
 
 
 def example(html, link="page.html", url="", **wanted):

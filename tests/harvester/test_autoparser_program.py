@@ -13,15 +13,15 @@ import lxml
 import pytest
 import yaml
 
-from edeposit.amqp.harvester import definition, settings
+from edeposit.amqp.harvester import settings
 from edeposit.amqp.harvester.autoparser import Wanted, learn
-from edeposit.amqp.harvester.autoparser.configuration import read_configuration
-from edeposit.amqp.harvester.autoparser.emit_python import emit_python
-from edeposit.amqp.harvester.autoparser.emit_yaml import field_name
-from edeposit.amqp.harvester.engine import harvest
+from edeposit.amqp.harvester.autoparser.emitting import emit_python, field_name
+from edeposit.amqp.harvester.autoparser.examples import read_configuration
+from edeposit.amqp.harvester.crawl import harvest
 from edeposit.amqp.harvester.page import Page
-from edeposit.amqp.harvester.rules import Rule
 from edeposit.amqp.harvester.selftest import check_sources
+from edeposit.amqp.harvester.source import load_source
+from edeposit.amqp.harvester.source.rules import Rule
 
 from .designs import DESIGNS, UNTUNED, examples_of
 
@@ -397,7 +397,7 @@ def test_authors_in_one_text_are_split(tmp_path):
     out = tmp_path / "s.yaml"
     assert autoparser("-c", tmp_path / "c.yaml", "-q", "-o", out,
                       "--save-examples", tmp_path / "samples").returncode == 0  # fmt: skip
-    source = definition.load(out)
+    source = load_source(out)
     assert source.fields["authors"].split_names == ","
     assert source.samples[0].expect["authors"] == ["A. B.", "C. D."]
     assert source.start == ["http://fill.in.invalid/"]
@@ -411,8 +411,8 @@ def test_the_walk_through_of_the_documentation(tmp_path, only_lxml):
     source = yaml.safe_load((folder / "lipa_cz.yaml").read_text("utf-8"))
     assert source["name"] == "lipa_cz"
     assert all(field_name(name) == name for name in source["fields"])
-    assert definition.load(folder / "lipa_cz.yaml").name == "lipa_cz"
-    assert definition.load(folder / "by_hand.yaml").follow is not None
+    assert load_source(folder / "lipa_cz.yaml").name == "lipa_cz"
+    assert load_source(folder / "by_hand.yaml").follow is not None
     wanted = {
         "title": ["Řeky: od pramene"], "authors": ["Jan Říha"], "price": ["450 Kč"],
         "ISBN": ["978-80-7601-099-4"], "pages": ["88"], "binding": ["brožovaná"],

@@ -9,11 +9,11 @@ from itertools import pairwise
 
 import pytest
 
-from edeposit.amqp.harvester import connections, settings
+from edeposit.amqp.harvester import settings
 from edeposit.amqp.harvester.exceptions import FetchError
-from edeposit.amqp.harvester.fetcher import Fetcher
-from edeposit.amqp.harvester.pagecache import CachedPage, PageCache, open_cache
-from edeposit.amqp.harvester.ratelimit import RateLimiter
+from edeposit.amqp.harvester.site import Fetcher, addresses
+from edeposit.amqp.harvester.site.cache import CachedPage, PageCache, open_cache
+from edeposit.amqp.harvester.site.politeness import CrawlDelay
 
 HOST = "shop.example"
 URL = f"http://{HOST}/"
@@ -75,7 +75,7 @@ def test_redirects_are_followed_and_tell_where_the_page_is(fetch):
     [
         ("http://other.example/", "other.example is no host of this source"),
         ("file:///etc/hostname", "only http and https"), ("ftp://shop.example/", "only http"),
-        ("//evil.example/x", "evil.example is no host"), ("http://[::1", "Invalid URL"),
+        ("//evil.example/x", "evil.example is no host"), ("http://[::1", "Invalid IPv6 URL"),
         ("http://shop.example:99999/", "no valid address"),
         ("javascript:alert(1)", "InvalidURL|only http"),
         ("http://user:pass@other.example/", "other.example is no host"),
@@ -101,17 +101,17 @@ def test_endless_redirects_end(fetch):
      "::ffff:127.0.0.1"],
 )  # fmt: skip
 def test_private_addresses_are_refused(address):
-    assert not connections.is_public(address)
-    with raises("is at no public address"):
-        connections.public_address(address, 80)
-    assert connections.is_public("93.184.216.34")
+    assert not addresses.is_public(address)
+    with raises("has no public address"):
+        addresses.public_address(address, 80)
+    assert addresses.is_public("93.184.216.34")
 
 
 def test_a_source_at_a_private_address_is_refused_unless_allowed(serve):
     site = serve({})
     host = f"127.0.0.1:{site.port}"
     site.hosts[host] = {"/": b"page"}
-    with Fetcher([host]) as fetcher, raises(r"127\.0\.0\.1 is at no public address"):
+    with Fetcher([host]) as fetcher, raises(r"127\.0\.0\.1 has no public address"):
         fetcher.fetch(f"http://{host}/")
     assert site.requests == []
     settings.substitute_globals({"HARVESTER_ALLOW_PRIVATE": True})
@@ -148,7 +148,7 @@ def test_a_delay_that_nobody_can_wait_for_is_an_error_not_a_hang(fetch, wish):
 def test_robots_txt_is_had_from_nowhere_else(fetch, target):
     get = fetch({"/robots.txt": (302, {"Location": target}, b""), "/": b"page"})
     for _ in range(2):
-        with raises(r"robots\.txt of http://shop\.example cannot be had"):
+        with raises(r"cannot get robots\.txt of http://shop\.example"):
             get()
     assert len(fetch.site.requests) == 1
 
@@ -160,7 +160,7 @@ def test_without_robots_txt_all_is_allowed(fetch, status):
 
 def test_robots_txt_that_cannot_be_had_forbids_all_for_now(fetch):
     get = fetch({"/robots.txt": (503, {}, b""), "/": b"page"})
-    with raises(r"robots\.txt of http://shop\.example cannot be had"):
+    with raises(r"cannot get robots\.txt of http://shop\.example"):
         get()
     assert fetch.site.paths(HOST) == []
 
@@ -187,7 +187,7 @@ def test_no_cookie_crosses_sources(serve):
 
 
 def test_the_delay_is_kept_over_threads():
-    limiter = RateLimiter()
+    limiter = CrawlDelay()
     times = []
 
     def work():
@@ -204,7 +204,7 @@ def test_the_delay_is_kept_over_threads():
 
 
 def test_waiting_ends_with_the_harvest():
-    limiter, stop = RateLimiter(), threading.Event()
+    limiter, stop = CrawlDelay(), threading.Event()
     assert limiter.wait("h", 1000, stop)
     threading.Timer(0.1, stop.set).start()
     assert not limiter.wait("h", 1000, stop)

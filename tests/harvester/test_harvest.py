@@ -7,11 +7,12 @@ import tracemalloc
 
 import pytest
 
-from edeposit.amqp.harvester import definition, engine, settings
+import bookshops
+from edeposit.amqp.harvester import crawl, settings
 from edeposit.amqp.harvester.exceptions import DefinitionError, HarvesterError
 from edeposit.amqp.harvester.selftest import check_sources
+from edeposit.amqp.harvester.source import load_source
 from edeposit.amqp.harvester.structures import Publication
-from edeposit.amqp.testing import _bookshops as bookshops
 
 from .test_fetcher import drip, endless, gzip_bomb, never
 
@@ -23,7 +24,7 @@ def tuples(publications):
 
 
 def run(*names, **options):
-    return {result.name: result for result in engine.harvest(names or None, **options)}
+    return {result.name: result for result in crawl.harvest(names or None, **options)}
 
 
 @pytest.fixture
@@ -335,7 +336,7 @@ def test_mistakes_in_a_source_file_are_named(source, tmp_path, change, words):
     kept = [line for line in textwrap.dedent(MINE).splitlines() if not line.startswith(f"{key}:")]
     name = source("\n".join([*kept, change]))
     with pytest.raises(DefinitionError, match=words) as caught:
-        definition.load(tmp_path / "sources" / f"{name}.yaml")
+        load_source(tmp_path / "sources" / f"{name}.yaml")
     assert "mine.yaml" in str(caught.value)
     result = run(name)["mine"]
     assert isinstance(result.errors[0], DefinitionError)
@@ -348,8 +349,8 @@ def test_a_scrapper_function_stays_possible(monkeypatch):
         def load(self):
             return lambda: [Publication("title", "author", "1 Kč", "odd")]
 
-    monkeypatch.setattr(engine, "entry_points", lambda group: [Point()])
-    assert "odd_cz" in engine.source_names()
+    monkeypatch.setattr(crawl, "entry_points", lambda group: [Point()])
+    assert "odd_cz" in crawl.source_names()
     assert run("odd_cz")["odd_cz"].publications[0].publisher == "odd"
     monkeypatch.setattr(Point, "load", lambda self: lambda: 1 / 0)
     assert "ZeroDivisionError" in str(run("odd_cz")["odd_cz"].errors[0])

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from edeposit.amqp.harvester import datastructures, settings
+from edeposit.amqp.harvester import messages, settings
 from edeposit.amqp.harvester.structures import Author, Optionals, Publication
 from edeposit.amqp.serializers import deserialize, serialize
 from edeposit.amqp.service import class_table
@@ -33,7 +33,7 @@ MESSAGE = {
 
 def test_the_message_both_ways():
     publications = deserialize(json.dumps(MESSAGE), class_table("harvester"))
-    assert isinstance(publications, datastructures.Publications)
+    assert isinstance(publications, messages.Publications)
     assert publications.publications[0].authors[0].name == "Zemánek Václav"
     assert json.loads(serialize(publications)) == MESSAGE
 
@@ -46,7 +46,7 @@ def test_a_scraped_book_becomes_the_message():
     for name, value in MESSAGE["publications"][0]["optionals"].items():
         if value is not None and not name.startswith("__"):
             setattr(book.optionals, name, value)
-    message = datastructures.Publications([book.to_namedtuple()])
+    message = messages.Publications([book.to_namedtuple()])
     assert json.loads(serialize(message)) == MESSAGE
 
 
@@ -62,7 +62,7 @@ def test_is_ebook_set_by_hand_counts_as_set():
     assert book.to_namedtuple().optionals is None
     book.optionals.is_ebook = False
     book.optionals.pages = None
-    assert book.to_namedtuple().optionals == datastructures.Optionals()
+    assert book.to_namedtuple().optionals == messages.Optionals()
 
 
 @pytest.mark.parametrize(

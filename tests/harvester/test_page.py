@@ -4,10 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edeposit.amqp.harvester.oversized import MOST_CHILDREN, MOST_ELEMENTS
-from edeposit.amqp.harvester.page import Page
-from edeposit.amqp.harvester.rules import Rule
-from edeposit.amqp.harvester.text import text_of
+from edeposit.amqp.harvester.page import MOST_CHILDREN, MOST_ELEMENTS, Page
+from edeposit.amqp.harvester.page.text import text_of
+from edeposit.amqp.harvester.source.rules import Rule
 
 CZECH = "Příliš žluťoučký kůň úpěl ďábelské ódy o učebnicích, počítačích a dětských knížkách."
 

@@ -3,10 +3,10 @@
 import pytest
 from cssselect import HTMLTranslator
 
-from edeposit.amqp.harvester.css import css_to_xpath
 from edeposit.amqp.harvester.exceptions import DefinitionError
 from edeposit.amqp.harvester.page import Page
-from edeposit.amqp.harvester.rules import Rule
+from edeposit.amqp.harvester.source.css import css_to_xpath
+from edeposit.amqp.harvester.source.rules import Rule
 
 PAGE = Page(
     """<html><head><meta property="og:title" content="OG title">

@@ -7,12 +7,12 @@ import sys
 import pytest
 
 import edeposit.amqp.harvester
+from bookshops import all_shops
 from edeposit.amqp.harvester import settings
 from edeposit.amqp.harvester.exceptions import HarvestFailedError
 from edeposit.amqp.harvester.filters import dup_filter
 from edeposit.amqp.harvester.scrappers import utils
 from edeposit.amqp.harvester.structures import Author, Publication
-from edeposit.amqp.testing._bookshops import all_shops
 
 
 @pytest.fixture

@@ -14,9 +14,13 @@ import pytest
 
 from edeposit.amqp.harvester import settings
 from edeposit.amqp.harvester.exceptions import CacheError, ExtractionError
-from edeposit.amqp.harvester.filters import dup_filter, filter_publication, filter_publications
-from edeposit.amqp.harvester.filters.seen import SeenBooks
-from edeposit.amqp.harvester.filters.sieve import Sieve
+from edeposit.amqp.harvester.filters import (
+    Sieve,
+    dup_filter,
+    filter_publication,
+    filter_publications,
+)
+from edeposit.amqp.harvester.filters.dup_filter import SeenBooks
 from edeposit.amqp.harvester.structures import Author, Publication
 from edeposit.amqp.testing import wait_for
 
@@ -228,7 +232,7 @@ def test_a_file_that_cannot_be_written_is_a_clear_error(tmp_path):
 
 _MARKER = """
 import sys
-from edeposit.amqp.harvester.filters.seen import SeenBooks
+from edeposit.amqp.harvester.filters.dup_filter import SeenBooks
 from edeposit.amqp.harvester.structures import Publication
 first, last, size = map(int, sys.argv[1:])
 with SeenBooks() as seen:

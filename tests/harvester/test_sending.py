@@ -8,15 +8,15 @@ import pytest
 
 from edeposit.amqp.errors import ClosedError, MessageTooLargeError
 from edeposit.amqp.harvester import periodic, settings
-from edeposit.amqp.harvester.engine import SourceResult
+from edeposit.amqp.harvester.crawl import SourceResult
 from edeposit.amqp.harvester.exceptions import (
     FetchError,
     HarvesterError,
     SourceFailedError,
 )
-from edeposit.amqp.harvester.filters.seen import SeenBooks
-from edeposit.amqp.harvester.filters.sieve import Sieve
-from edeposit.amqp.harvester.schedule import Schedule
+from edeposit.amqp.harvester.filters import Sieve
+from edeposit.amqp.harvester.filters.dup_filter import SeenBooks
+from edeposit.amqp.harvester.periodic import Schedule
 from edeposit.amqp.harvester.sending import send_books
 from edeposit.amqp.harvester.structures import Author, Publication
 from edeposit.amqp.serializers import serialize_bytes

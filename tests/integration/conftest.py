@@ -54,7 +54,16 @@ class Service:
         if parking:
             self.channel.queue_declare("daemon.undeliverable", durable=True)
 
-    def send(self, body, *, key="request", headers=True, **properties):
+    def restrict(self, write, configure="^$"):
+        """Make a user that may do only so much; returns the settings of a daemon that is it."""
+        name = f"low-{uuid.uuid4().hex[:8]}"
+        self.rabbit.ctl("add_user", name, "pw")
+        self.rabbit.ctl(
+            "set_permissions", "-p", self.vhost, name, configure, write, "^(daemon|echo)$"
+        )
+        return {"RABBITMQ_USER_NAME": name, "RABBITMQ_USER_PASSWORD": "pw"}
+
+    def send(self, body, *, key="request", headers=True, exchange="echo", **properties):
         """Publish a request; returns its UUID. ``headers=True`` makes the usual ones."""
         number = str(uuid.uuid4())
         if headers is True:
@@ -62,7 +71,7 @@ class Service:
         if not isinstance(body, (bytes, str)):
             body = json.dumps(body)
         self.channel.basic_publish(
-            "echo",
+            exchange,
             key,
             body,
             pika.BasicProperties(

@@ -138,7 +138,7 @@ def test_errors_travel_by_their_names(old_client):
     headers, _ = old_client(nt("SearchRequest", query=7))
     assert headers["exception_name"] == "ValueError"
     headers, _ = old_client(nt("AlephExport", epublication=None))
-    assert headers["exception_name"] == "UnknownClassError"
+    assert headers["exception_name"] == "KeyError"
 
 
 def test_the_client_searches_exports_and_survives_the_servers_end(simulator):

@@ -1,7 +1,9 @@
 """Every row of the message contract (spec/wire.md, sections 1 and 5), against the real broker."""
 
+import gzip
 import json
 import uuid
+import zlib
 
 import pika
 import pytest
@@ -113,43 +115,50 @@ def test_a_traceback_of_300_kb_is_cut_and_marked(service, daemon):
 @pytest.mark.parametrize("body", [b"{", b"", b"\xff\xfe", b"nul", b"[1,", b'"' + b"x" * 1000])
 def test_broken_json_is_answered(service, daemon, body):
     number = service.send(body)
-    got, (name, text) = service.answer()
-    assert (got, name) == (number, "NotJSONError")
+    _, properties, text = service.get()
+    headers = properties.headers
+    assert (headers["UUID"], headers["exception_name"]) == (number, "ValueError")
+    assert headers["x-edeposit-exception-name"] == "NotJSONError"
     assert text
     assert service.is_still_answering()
 
 
 def test_deep_json_is_answered(service, daemon):
     number = service.send(b"[" * 100_000)
-    got, (name, _) = service.answer()
-    assert got == number
-    assert name in ("NestingTooDeepError", "NotJSONError")
+    _, properties, _ = service.get()
+    assert properties.headers["UUID"] == number
+    exact = properties.headers["x-edeposit-exception-name"]
+    assert exact in ("NestingTooDeepError", "NotJSONError")
     assert service.is_still_answering()
 
 
 @pytest.mark.parametrize(
-    ("body", "name", "says"),
+    ("body", "name", "old_name", "says"),
     [
-        ({"__nt_name": "Nobody", "x": 1}, "UnknownClassError", "Nobody"),
-        ({"__nt_name": "AMQPDaemon"}, "UnknownClassError", "AMQPDaemon"),
-        ({"__nt_name": "main"}, "UnknownClassError", "main"),
-        ({"__nt_name": "Echo"}, "MissingFieldError", "value"),
-        ({"__nt_name": "Echo", "value": 1, "more": 2}, "UnexpectedFieldError", "more"),
-        ({"__nt_name": None}, "BadClassNameError", ""),
-        ({"__nt_name": []}, "BadClassNameError", ""),
+        ({"__nt_name": "Nobody", "x": 1}, "UnknownClassError", "KeyError", "Nobody"),
+        ({"__nt_name": "AMQPDaemon"}, "UnknownClassError", "KeyError", "AMQPDaemon"),
+        ({"__nt_name": "main"}, "UnknownClassError", "KeyError", "main"),
+        ({"__nt_name": "Echo"}, "MissingFieldError", "TypeError", "value"),
+        ({"__nt_name": "Echo", "value": 1, "x": 2}, "UnexpectedFieldError", "TypeError", "x"),
+        ({"__nt_name": None}, "BadClassNameError", "KeyError", ""),
+        ({"__nt_name": []}, "BadClassNameError", "TypeError", ""),
     ],
 )
-def test_what_is_no_request_of_the_service_is_answered(service, daemon, body, name, says):
+def test_what_is_no_request_of_the_service_is_answered(service, daemon, body, name, old_name, says):
     number = service.send(body)
-    got, (exception_name, text) = service.answer()
-    assert (got, exception_name) == (number, name)
+    _, properties, _ = service.get()
+    headers, text = properties.headers, properties.headers["exception"]
+    assert headers["UUID"] == number
+    # Clients of 2015 look at the first; the second says more.
+    assert headers["exception_name"] == old_name
+    assert headers["x-edeposit-exception-name"] == name
     assert says in text
     assert service.is_still_answering()
 
 
 @pytest.mark.parametrize(
     "headers",
-    [None, {}, {"UUID": ""}, {"UUID": 7}, {"UUID": None}, {"UUID": {"a": 1}}, {"UUID": b"\xff"}],
+    [None, {}, {"UUID": ""}, {"UUID": None}],
 )
 def test_without_a_uuid_the_request_is_parked_with_the_reason(service, daemon, headers):
     service.send(ECHO, headers=headers)
@@ -162,8 +171,49 @@ def test_without_a_uuid_the_request_is_parked_with_the_reason(service, daemon, h
     assert service.nothing_left()
 
 
-def test_without_a_uuid_and_without_a_parking_queue_the_old_answer_is_sent(service, daemon):
+@pytest.mark.parametrize(
+    "uuid",
+    [7, -1, 2**40, True, 0, {"a": 1}, [1, "a"], '{"json": "ř"}', "x" * 5000, "y" * 100_000],
+    ids=lambda uuid: repr(uuid)[:20],
+)
+def test_any_value_is_a_uuid_and_comes_back_with_its_type(service, daemon, uuid):
+    for body in (ECHO, do("raise", "no")):
+        service.send(body, headers={"UUID": uuid})
+        _, properties, _ = service.get()
+        assert properties.headers["UUID"] == uuid
+        assert isinstance(properties.headers["UUID"], type(uuid))
+    assert service.is_still_answering()
+    assert service.nothing_left()
+
+
+def test_a_uuid_too_large_for_the_answers_headers_costs_that_answer_only(service, daemon):
+    service.send(ECHO, headers={"UUID": "u" * 131_000})
+    _, properties, _ = service.get("daemon.undeliverable")
+    assert "headers need" in properties.headers["x-edeposit-reason"]
+    assert service.is_still_answering()
+    assert service.nothing_left()
+
+
+# What a daemon may write to that can park, but not declare the parking queue.
+NO_DECLARING = "^(echo|amq\\.default)$"
+
+
+def test_a_missing_parking_queue_is_declared_durable(service, daemon):
     service.channel.queue_delete("daemon.undeliverable")
+    service.send(ECHO, headers=None)
+    wait_for(lambda: "is declared" in daemon.log(), what="the daemon declares it")
+    service.channel.queue_declare("daemon.undeliverable", durable=True)  # 406 if it were not
+    _, properties, body = service.get("daemon.undeliverable")
+    assert json.loads(body) == ECHO
+    assert properties.headers["x-edeposit-reason"] == "No UUID provided, message ignored."
+    assert service.is_still_answering()
+    assert service.nothing_left()
+    assert "next attempt" not in daemon.log()
+
+
+def test_without_a_uuid_where_parking_is_not_allowed_the_old_answer_is_sent(service, make_daemon):
+    service.channel.queue_delete("daemon.undeliverable")
+    daemon = make_daemon(**service.restrict(NO_DECLARING)).start()
     service.send(ECHO, headers=None)
     _, properties, body = service.get()
     assert json.loads(body) == ECHO
@@ -173,6 +223,7 @@ def test_without_a_uuid_and_without_a_parking_queue_the_old_answer_is_sent(servi
     assert properties.headers["traceback"] is None
     assert service.is_still_answering()
     assert service.nothing_left()
+    assert "next attempt" not in daemon.log()
 
 
 def test_without_a_uuid_but_with_an_address_the_exception_goes_there(service, daemon):
@@ -217,6 +268,25 @@ def test_progress_may_come_from_a_thread_of_the_handler(service, daemon):
     assert service.answer() == (number, {"__nt_name": "Echo", "value": "from a thread"})
     assert service.answer()[0] == number
     assert service.nothing_left()
+
+
+def test_a_handler_is_told_whether_the_request_was_delivered_before(service, make_daemon):
+    daemon = make_daemon().start()
+    number = service.send(do("redelivered"))
+    assert service.answer() == (number, False)
+    number = service.send(do("redelivered", 60))
+    wait_for(lambda: len(daemon.runs()) == 2, what="it runs")
+    daemon.kill()
+    make_daemon(name="next").start()
+    assert service.answer() == (number, True)
+
+
+def test_an_exception_class_that_cannot_be_printed_is_answered(service, daemon):
+    number = service.send(do("bad-metaclass"))
+    _, properties, _ = service.get()
+    assert properties.headers["UUID"] == number
+    assert properties.headers["exception_name"] == "BadMetaclassError"
+    assert "BadMetaclassError" in properties.headers["exception_type"]
 
 
 def test_order_is_kept(service, daemon):
@@ -305,13 +375,79 @@ def test_a_reply_to_a_queue_that_is_gone_is_parked(service, daemon):
     assert service.is_still_answering()
 
 
-def test_a_reply_to_a_queue_that_is_gone_never_blocks_without_a_parking_queue(service, daemon):
+def test_replies_to_a_queue_that_is_gone_never_block(service, make_daemon):
     service.channel.queue_delete("daemon.undeliverable")
+    daemon = make_daemon(**service.restrict(NO_DECLARING)).start()
     for _ in range(10):
         service.send(ECHO, reply_to="nowhere")
     assert service.is_still_answering()
     assert service.nothing_left()
-    assert "requester is gone" in daemon.log()
+    # Proven: the requester is gone, and nothing may be parked.
+    assert daemon.log().count("requester is gone") == 10
+
+
+@pytest.mark.parametrize("name", ["CC", "BCC"])
+def test_a_parked_copy_goes_nowhere_else(service, daemon, name):
+    service.channel.queue_declare("foreign")
+    service.send(ECHO, headers={name: ["foreign"], "kept": "yes"})
+    service.count("foreign")
+    service.channel.queue_purge("foreign")  # the sender's own copy
+    _, properties, _ = service.get("daemon.undeliverable")
+    assert name not in properties.headers
+    assert properties.headers["kept"] == "yes"
+    assert service.is_still_answering()
+    assert service.count("foreign") == 0
+    assert service.count("daemon.undeliverable") == 0
+
+
+def test_a_request_through_the_default_exchange_has_no_prefix(service, make_daemon):
+    service.channel.queue_declare("library.daemon")
+    make_daemon(ECHO_QUEUE="library.daemon").start()
+    number = service.send(ECHO, exchange="", key="library.daemon")
+    assert service.answer() == (number, ECHO)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pack"),
+    [
+        ("gzip", gzip.compress),
+        ("GZIP", lambda body: gzip.compress(body[:9]) + gzip.compress(body[9:])),
+        ("deflate", zlib.compress),
+        ("deflate", lambda body: zlib.compress(body, wbits=-15)),
+        ("utf-8", bytes),
+    ],
+)
+def test_a_compressed_request_is_served(service, daemon, encoding, pack):
+    number = service.send(pack(json.dumps(ECHO).encode()), content_encoding=encoding)
+    _, properties, body = service.get()
+    assert (properties.headers["UUID"], json.loads(body)) == (number, ECHO)
+    assert properties.content_encoding is None
+
+
+@pytest.mark.parametrize("wanted", ["gzip", "br, deflate"])
+def test_an_answer_is_compressed_when_asked(service, daemon, wanted):
+    headers = {"UUID": "u-c", "x-edeposit-accept-encoding": wanted}
+    service.send(ECHO, headers=headers)
+    _, properties, body = service.get()
+    assert properties.content_encoding == wanted.split()[-1]
+    unpack = gzip.decompress if properties.content_encoding == "gzip" else zlib.decompress
+    assert json.loads(unpack(body)) == ECHO
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"plain", "gzip"),
+        (gzip.compress(b"[1]", mtime=0)[:-9], "cut off"),
+        (gzip.compress(b" " * (129 * 1024 * 1024), 1), "more than"),
+    ],
+)
+def test_a_badly_compressed_request_is_answered(service, daemon, body, says):
+    number = service.send(body, content_encoding="gzip")
+    got, (name, text) = service.answer(timeout=20)
+    assert (got, name) == (number, "ValueError")  # CompressionError, by its old name
+    assert says in text
+    assert service.is_still_answering()
 
 
 def test_headers_of_any_kind_do_not_stop_the_daemon(service, daemon):

@@ -15,16 +15,16 @@ import time
 import pika
 import pytest
 
+from bookshops import all_shops
 from edeposit.amqp import settings
 from edeposit.amqp.client import AMQPClient
 from edeposit.amqp.errors import RemoteError
 from edeposit.amqp.harvester import settings as harvester_settings
-from edeposit.amqp.harvester.datastructures import HarvestRequest, Publications, SourceHarvested
-from edeposit.amqp.harvester.identity import identity_of
+from edeposit.amqp.harvester.messages import HarvestRequest, Publications, SourceHarvested
+from edeposit.amqp.harvester.structures import identity_of
 from edeposit.amqp.serializers import deserialize
 from edeposit.amqp.service import class_table
 from edeposit.amqp.testing import SiteServer, wait_for
-from edeposit.amqp.testing._bookshops import all_shops
 
 from .programs import BIN, program
 

@@ -139,15 +139,47 @@ def test_p6_a_confirm_that_never_comes_ends_the_connection_not_the_request(
     assert service.is_still_answering()
 
 
-def test_p7_an_unroutable_reply_waits_where_there_is_no_parking_queue(service, daemon):
+def test_p7_unroutable_replies_are_parked_where_nobody_has_declared_a_parking_queue(
+    service, daemon
+):
     service.channel.queue_delete("daemon.undeliverable")
     service.channel.queue_unbind("plone", "echo", "result")
-    number = service.send(ECHO)
-    wait_for(lambda: number in daemon.log(), what="the reply is undeliverable")
-    assert daemon.process.poll() is None
+    numbers = [service.send(ECHO) for _ in range(5)]
+    parked = {service.get("daemon.undeliverable")[1].headers["UUID"] for _ in numbers}
+    assert parked == set(numbers)
     service.channel.queue_bind("plone", "echo", "result")
-    assert service.answer(timeout=20) == (number, ECHO)
-    assert len(daemon.runs()) == 1
+    assert service.is_still_answering()
+    assert service.nothing_left()
+
+
+def test_p7_unroutable_replies_that_cannot_be_parked_cost_nobody_else(service, make_daemon):
+    service.channel.queue_delete("daemon.undeliverable")
+    service.channel.queue_bind("daemon", "echo", "gone.request")
+    daemon = make_daemon(**service.restrict("^(echo|amq\\.default)$")).start()
+    numbers = {service.send(ECHO, key="gone.request") for _ in range(7)}
+    for _ in range(10):
+        assert service.is_still_answering()
+    wait_for(lambda: daemon.status().get("stuck") == 7, what="status tells how many are stuck")
+    assert "next attempt" not in daemon.log()
+    service.channel.queue_declare("late", durable=True)
+    service.channel.queue_bind("late", "echo", "gone.result")
+    assert {service.get("late", timeout=70)[1].headers["UUID"] for _ in numbers} == numbers
+    assert service.nothing_left()
+    wait_for(lambda: "stuck" not in daemon.status(), what="nothing is stuck any more")
+    assert len([run for run in daemon.runs() if "alive" not in run]) == 7
+
+
+def test_p7_a_full_reply_queue_is_waited_for(service, make_daemon):
+    service.channel.queue_declare(
+        "full", arguments={"x-max-length": 1, "x-overflow": "reject-publish"}
+    )
+    service.channel.basic_publish("", "full", "filler")
+    daemon = make_daemon(**service.restrict("^(echo|amq\\.default)$")).start()
+    number = service.send(ECHO, reply_to="full")
+    wait_for(lambda: "undeliverable" in daemon.log(), what="the broker refuses")
+    assert service.is_still_answering()
+    assert service.get("full")[2] == b"filler"
+    assert service.get("full")[1].headers["UUID"] == number
     assert service.nothing_left()
 
 

@@ -1,5 +1,6 @@
 """Request expressions: what is understood, what is refused, and that nothing is ever evaluated."""
 
+import contextlib
 from collections import namedtuple
 
 import pytest
@@ -161,3 +162,67 @@ def test_long_values_are_broken_over_lines_and_short_ones_are_not():
         "    },\n"
         ")"
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SearchRequest(\rx)",
+        "SearchRequest(\r\nx\r)",
+        "\r\rSearchRequest(x)",
+        "SearchRequest(\x0cx)",
+        "SearchRequest(\u2028x)",
+        "SearchRequest(" + "-" * 2000 + "1)",
+        "SearchRequest(" + "+".join(["1"] * 2000) + ")",
+        "SearchRequest(a" + ".b" * 2000 + ")",
+        "SearchRequest(" + "[" * 150 + "]" * 150 + "x)",
+        "SearchRequest(" * 3000,
+        "SearchRequest(9" + "9" * 5000 + ")",
+        "SearchRequest(1e999)",
+        "SearchRequest(-1e999)",
+        r"SearchRequest('\ud800')",
+        r"SearchRequest({'\ud800': 1})",
+        "SearchRequest('\udcff')",
+        "SearchRequest({'a': 1, 'a': 2})",
+        r"SearchRequest('\N{DASH')",
+    ],
+)
+def test_no_text_ends_in_anything_but_an_error_in_one_line(text):
+    with pytest.raises(ExpressionError) as caught:
+        parsed(text)
+    assert "\n" not in str(caught.value)
+    assert caught.value.line >= 1
+    assert caught.value.column >= 1
+
+
+def test_lines_end_where_python_ends_them():
+    with pytest.raises(ExpressionError, match=r"line 3, column 2: 'x' is not understood"):
+        parsed("SearchRequest(\r1,\r\n x)")
+
+
+@pytest.mark.parametrize("error", [KeyError("k"), AttributeError(), ZeroDivisionError("z")])
+def test_whatever_a_class_raises_is_an_error_with_a_column(error):
+    class Picky(namedtuple("Picky", ["value"])):
+        def __new__(cls, value):
+            raise error
+
+    with pytest.raises(ExpressionError, match=r"column 1: Picky\(value\): "):
+        parse("Picky(1)", {"Picky": Picky})
+
+
+def test_an_odd_escape_is_no_warning(recwarn):
+    assert parsed(r"SearchRequest('\d')") == SearchRequest(r"\d")
+    assert not recwarn.list
+
+
+def test_an_answer_nested_too_deeply_is_named():
+    value = []
+    for _ in range(100_000):
+        value = [value]
+    assert render(value) == "(nested too deeply to be shown)"
+
+
+@given(st.text(alphabet="Search Request()[]{}=,'\"\\-+*:.1e\r\n\x0c\0ř#", max_size=60))
+def test_any_text_is_a_value_or_an_error(text):
+    with contextlib.suppress(ExpressionError):
+        parsed(text)

@@ -19,20 +19,24 @@ import pika
 from pika.spec import Basic, BasicProperties
 
 from edeposit.amqp import contract, settings
-from edeposit.amqp.contract import EXCEPTION_CONTENT_TYPE, PROGRESS_HEADER
+from edeposit.amqp.contract import (
+    ACCEPT_ENCODING_HEADER,
+    EXCEPTION_CONTENT_TYPE,
+    PROGRESS_HEADER,
+)
+from edeposit.amqp.engine.deliveries import Delivery
+from edeposit.amqp.engine.hooks import tell
 from edeposit.amqp.engine.parameters import getConParams
 from edeposit.amqp.engine.publisher import Outgoing, new_message_id
-from edeposit.amqp.errors import PublishError
+from edeposit.amqp.errors import DeadlyRequestError, PublishError
 from edeposit.amqp.pikadaemon import PikaDaemon
 from edeposit.amqp.serializers import deserialize, serialize_bytes
+from edeposit.amqp.serializers.compression import compress, decompress
 
 logger = logging.getLogger(__name__)
 
 NO_UUID = "No UUID provided, message ignored."
 
-# A UUID is 36 characters. Longer names are tolerated, but what is copied into every header of
-# every answer must not be able to fill a frame by itself.
-_UUID_LIMIT = 1024
 # Passed on from request to answer: W3C trace context, so that a trace spans both.
 _PASSED_ON = ("traceparent", "tracestate")
 _PASSED_ON_LIMIT = 512
@@ -44,23 +48,57 @@ class _Request:
     """What answering a request needs to know of it."""
 
     __slots__ = (
-        "correlation_id", "headers", "priority", "reply_to", "routing_key", "uuid",
+        "accept_encoding",
+        "correlation_id",
+        "delivery",
+        "headers",
+        "priority",
+        "reply_to",
+        "routing_key",
+        "uuid",
         "wants_progress",
-    )  # fmt: skip
+    )
 
-    def __init__(self, uuid: str | None, routing_key: str, properties: BasicProperties) -> None:
+    def __init__(
+        self,
+        uuid: Any,
+        routing_key: str,
+        properties: BasicProperties,
+        delivery: Delivery | None = None,
+    ) -> None:
         self.uuid = uuid
         self.routing_key = routing_key
+        self.delivery = delivery
         self.reply_to = properties.reply_to if isinstance(properties.reply_to, str) else None
         self.correlation_id = properties.correlation_id
         self.priority = properties.priority
         headers = properties.headers or {}
         self.wants_progress = headers.get(PROGRESS_HEADER) is True
+        self.accept_encoding = headers.get(ACCEPT_ENCODING_HEADER)
         self.headers = {
             name: value
             for name in _PASSED_ON
             if isinstance(value := headers.get(name), str) and len(value) <= _PASSED_ON_LIMIT
         }
+
+
+class _AnswerKey(str):
+    """An answer's routing key that carries its request through a user's override."""
+
+    request: _Request
+
+
+def _answer_key(request: _Request) -> _AnswerKey:
+    key = _AnswerKey(request.routing_key)
+    key.request = request
+    return key
+
+
+def _request_of(uuid: str, routing_key: str) -> _Request:
+    request = getattr(routing_key, "request", None)
+    if isinstance(request, _Request) and request.uuid == uuid:
+        return request
+    return _Request(uuid, routing_key, BasicProperties())
 
 
 class AMQPDaemon(PikaDaemon):
@@ -97,13 +135,20 @@ class AMQPDaemon(PikaDaemon):
     # --- the contract -----------------------------------------------------------------------
 
     def parseKey(self, method_frame: Basic.Deliver) -> str:
-        """The answer's routing key: the request's dotted prefix, if any, and the output key."""
+        """The answer's routing key: the request's dotted prefix, if any, and the output key.
+
+        A message that came through the default exchange has its queue's name for a key, and so no
+        prefix.
+        """
+        if not method_frame.exchange:
+            return self.output_key
         prefix, dot, _ = str(method_frame.routing_key).rpartition(".")
         return f"{prefix}{dot}{self.output_key}"
 
     def jobKey(self, properties: BasicProperties) -> Any:
         """A redelivered request is recognised by its UUID."""
-        return _uuid_of(properties)
+        uuid = _uuid_of(properties)
+        return uuid if uuid is None or isinstance(uuid, str) else repr(uuid)
 
     def onMessageReceived(
         self, method_frame: Basic.Deliver, properties: BasicProperties, body: bytes
@@ -114,24 +159,22 @@ class AMQPDaemon(PikaDaemon):
             True, unless the request was parked.
         """
         started = time.monotonic()
-        request = _Request(_uuid_of(properties), self.parseKey(method_frame), properties)
-        self._current.request = request
+        request = self._new_request(method_frame, properties)
+        if request.uuid is None:
+            return self._no_uuid(request, method_frame, body)
         try:
-            if request.uuid is None:
-                return self._no_uuid(request, method_frame, body)
-            try:
-                answer = self._react(body, request)
-                self._respond(request, serialize_bytes(answer))
-            except BaseException as error:
-                self.process_exception(error, request.uuid, request.routing_key, body)
-                return True
-            logger.debug(
-                "answered %s with key %s in %.3f s", request.uuid, request.routing_key,
-                time.monotonic() - started,
-            )  # fmt: skip
+            answer = self._react(decompress(body, properties.content_encoding), request)
+            self._respond(request, serialize_bytes(answer))
+        except BaseException as error:
+            self.process_exception(error, request.uuid, _answer_key(request), body)
             return True
-        finally:
-            self._current.request = None
+        logger.debug(
+            "answered %.200s with key %s in %.3f s",
+            request.uuid,
+            request.routing_key,
+            time.monotonic() - started,
+        )
+        return True
 
     def _react(self, body: bytes, request: _Request) -> Any:
         message = deserialize(body, self.globals)
@@ -152,19 +195,19 @@ class AMQPDaemon(PikaDaemon):
             ``send_back(data)``: serializes and sends ``data``, any number of times, before the
             final answer; marked with the header ``x-edeposit-progress``. It may be called from
             other threads as well. Its attribute ``is_wanted`` says whether the request asks for
-            progress, by the same header.
+            progress, by the same header; ``redelivered`` whether the broker has delivered the
+            request before, so that another process may have run it, or begun to.
         """
-        return self._sendback(self._request(uuid, key))
+        return self._sendback(_request_of(uuid, key))
 
     def _sendback(self, request: _Request) -> Callable[[Any], None]:
-        delivery = getattr(self._current, "delivery", None)
-
         def send_back(data: Any) -> None:
-            body = serialize_bytes(data)
             properties = self._properties(request, self.content_type, {PROGRESS_HEADER: True})
-            self._answer(request, body, properties, delivery)
+            self._answer(request, serialize_bytes(data), properties)
 
+        redelivered = request.delivery is not None and bool(request.delivery.method.redelivered)
         send_back.is_wanted = request.wants_progress  # type: ignore[attr-defined]
+        send_back.redelivered = redelivered  # type: ignore[attr-defined]
         return send_back
 
     def process_exception(
@@ -180,49 +223,55 @@ class AMQPDaemon(PikaDaemon):
         Args:
             e: the exception.
             uuid: of the request.
-            routing_key: of the answer.
+            routing_key: of the answer. What ``onMessageReceived`` gives here also carries the
+                request's ``reply_to`` and the like: pass it on as it is.
             body: of the request, for overriders; the answer's body is the exception's text.
             tb: formatted traceback; default: that of ``e``.
         """
-        request = self._request(uuid, routing_key)
+        request = _request_of(uuid, routing_key)
         text = contract.describe(e)
-        logger.warning(
-            "exception %s: %s for UUID %s", type(e).__name__, text[:500], uuid,
-            exc_info=e if logger.isEnabledFor(logging.DEBUG) else None,
-        )  # fmt: skip
         if not settings.RABBITMQ_SEND_TRACEBACKS:
             tb = None
         elif tb is None:
             tb = contract.format_traceback(e)
         properties = self._exception_properties(request, e, text, tb)
         self._answer(request, contract.body_of(text), properties)
+        tell(
+            logging.WARNING,
+            "exception %s: %s for UUID %.200s",
+            contract.name_of(e),
+            text[:500],
+            uuid,
+            exc_info=e if logger.isEnabledFor(logging.DEBUG) else None,
+        )
 
     # --- answers ----------------------------------------------------------------------------
 
     def _respond(self, request: _Request, body: bytes) -> None:
-        self._answer(request, body, self._properties(request, self.content_type))
+        properties = self._properties(request, self.content_type)
+        if request.accept_encoding is not None:
+            encoding, body = compress(body, request.accept_encoding)
+            properties.content_encoding = encoding
+        self._answer(request, body, properties)
 
-    def _answer(
-        self,
-        request: _Request,
-        body: bytes,
-        properties: BasicProperties,
-        delivery: Any = None,
-    ) -> None:
+    def _answer(self, request: _Request, body: bytes, properties: BasicProperties) -> None:
+        outgoing = self._to_answer(request, body, properties)
+        if request.delivery is not None:
+            outgoing.owner = request.delivery
+        self._send(outgoing)
+
+    def _to_answer(self, request: _Request, body: bytes, properties: BasicProperties) -> Outgoing:
         exchange, key = self.output_exchange, request.routing_key
         if request.reply_to:
             exchange, key = "", request.reply_to
-        outgoing = self._outgoing(exchange, key, body, properties, None)
-        if delivery is not None:
-            outgoing.owner = delivery
-        self._send(outgoing)
+        return self._checked(exchange, key, body, properties, own_id=True)
 
     def _properties(
         self, request: _Request, content_type: str, more: dict[str, Any] | None = None
     ) -> BasicProperties:
-        uuid = request.uuid or ""
+        uuid = "" if request.uuid is None else request.uuid
         correlation_id = request.correlation_id
-        if correlation_id is None and len(uuid) <= 255 and uuid.isascii():
+        if correlation_id is None and isinstance(uuid, str) and len(uuid) <= 255 and uuid.isascii():
             correlation_id = uuid or None
         headers: dict[str, Any] = {"UUID": uuid}
         if request.headers:
@@ -247,13 +296,6 @@ class AMQPDaemon(PikaDaemon):
         contract.fit(properties, self._frame_max())
         return properties
 
-    def _request(self, uuid: str, routing_key: str) -> _Request:
-        """The request being handled in this thread, if it is this one."""
-        request: _Request | None = getattr(self._current, "request", None)
-        if request is not None and request.uuid == uuid and request.routing_key == routing_key:
-            return request
-        return _Request(uuid, routing_key, BasicProperties())
-
     def replaceUndeliverable(self, outgoing: Outgoing, error: PublishError) -> Outgoing | None:
         """A too large answer is replaced by an exception that names size and limit."""
         properties = outgoing.properties
@@ -268,7 +310,24 @@ class AMQPDaemon(PikaDaemon):
             contract.body_of(text),
             self._exception_properties(request, error, text, None),
             self._ledger.on_published,
+            own_id=True,
         )
+
+    def _refuse(
+        self,
+        method_frame: Basic.Deliver,
+        properties: BasicProperties,
+        body: bytes,
+        error: DeadlyRequestError,
+    ) -> None:
+        request = self._new_request(method_frame, properties)
+        if request.uuid is not None:
+            self.process_exception(error, request.uuid, _answer_key(request), body)
+        super()._refuse(method_frame, properties, body, error)
+
+    def _new_request(self, method_frame: Basic.Deliver, properties: BasicProperties) -> _Request:
+        delivery = getattr(self._current, "delivery", None)
+        return _Request(_uuid_of(properties), self.parseKey(method_frame), properties, delivery)
 
     def _no_uuid(self, request: _Request, method_frame: Basic.Deliver, body: bytes) -> bool:
         """Without a UUID nobody can pair an answer, unless it has an address of its own."""
@@ -277,22 +336,23 @@ class AMQPDaemon(PikaDaemon):
         )
         error = ValueError(NO_UUID)
         properties = self._exception_properties(request, error, NO_UUID, None)
-        if request.reply_to or "." in str(method_frame.routing_key):
+        has_prefix = method_frame.exchange and "." in str(method_frame.routing_key)
+        if request.reply_to or has_prefix:
             self._answer(request, body, properties)
             return True
-        fallback = self._outgoing(self.output_exchange, request.routing_key, body, properties, None)
-        self.park(NO_UUID, fallback)
+        self.park(NO_UUID, self._to_answer(request, body, properties))
         return False
 
 
-def _uuid_of(properties: BasicProperties) -> str | None:
-    """The request's UUID: its header, else the correlation id of a request with ``reply_to``."""
+def _uuid_of(properties: BasicProperties) -> Any:
+    """The request's UUID: its header, else the correlation id of a request with ``reply_to``.
+
+    The first generation took any value of the header and echoed it with its type; so do we.
+    """
     uuid = (properties.headers or {}).get("UUID")
     if uuid is None and properties.reply_to:
         uuid = properties.correlation_id
-    if isinstance(uuid, str) and 0 < len(uuid) <= _UUID_LIMIT:
-        return uuid
-    return None
+    return None if uuid == "" else uuid
 
 
 def _second_parameter(react_fn: ReactFn) -> str | None:

@@ -1,10 +1,11 @@
-"""Exceptions as message headers, cut so that they fit one frame.
+"""Every name that travels: headers, content types, parked copies, exceptions as headers.
 
 A content header is one frame, and a frame larger than the negotiated ``frame_max`` makes the
 broker close the whole connection (501 FRAME_ERROR). So the encoded size is measured, the
 traceback is cut in its middle (its ends say where it began and what happened), then the text.
 """
 
+import copy
 import re
 import traceback
 from typing import Any
@@ -19,8 +20,17 @@ CONTENT_TYPE = "application/json"
 EXCEPTION_CONTENT_TYPE = "application/text"
 UUID_HEADER = "UUID"
 
+# The class name of an exception. ``exception_name`` holds the name that the first generation
+# (2015) used for the same fault, for which its clients look; mostly the two are equal.
+EXACT_NAME_HEADER = "x-edeposit-exception-name"
+
 # True in a progress message; True in a request asks for progress.
 PROGRESS_HEADER = "x-edeposit-progress"
+
+# True in a request that the daemon answers itself, to say that it is alive.
+PING_HEADER = "x-edeposit-ping"
+# In a request: "gzip" or "deflate", if its answer may be compressed like that.
+ACCEPT_ENCODING_HEADER = "x-edeposit-accept-encoding"
 
 # A parked copy lies in the input queue's name with this suffix, and says why it is there and
 # where it was to go.
@@ -29,11 +39,63 @@ REASON_HEADER = "x-edeposit-reason"
 EXCHANGE_HEADER = "x-edeposit-exchange"
 KEY_HEADER = "x-edeposit-routing-key"
 
-_CREDENTIALS = re.compile(r"(\w://[^\s/:@]*):[^\s/@]+@")
+# Headers by which the broker or its plugins route, delay or drop a message: sender-selected
+# distribution (CC, BCC), dead-letter cycles (x-death), the delayed exchange, deduplication.
+# https://www.rabbitmq.com/docs/sender-selected
+_BROKER_ACTS_ON = frozenset(
+    ("CC", "BCC", "x-death", "x-delay", "x-deduplication-header", "x-cache-ttl")
+)
+
+_WORD = re.compile(r"\S+")
 # Text of a remote exception is for people: nobody reads more, and every byte counts twice
 # (header and body).
 _BODY_LIMIT = 1024 * 1024
 _MARK = "\n[... {} characters cut ...]\n"
+
+
+def parked_properties(
+    properties: BasicProperties,
+    reason: str,
+    exchange: str,
+    routing_key: str,
+    only_reason: bool = False,
+) -> BasicProperties:
+    """Properties of a copy that is parked.
+
+    Args:
+        properties: of the original; they stay as they are.
+        reason: why it is parked; up to 1000 characters are kept.
+        exchange: where the original was to go, or came from.
+        routing_key: beside it.
+        only_reason: drop the original's headers: they do not fit or cannot be encoded.
+    """
+    parked = copy.copy(properties)
+    headers = {} if only_reason else properties.headers or {}
+    parked.headers = {
+        **{name: value for name, value in headers.items() if name not in _BROKER_ACTS_ON},
+        REASON_HEADER: reason[:1000],
+        EXCHANGE_HEADER: exchange,
+        KEY_HEADER: routing_key,
+    }
+    parked.delivery_mode = 2
+    # An expiration would let the parked copy vanish; user_id is checked against our own user.
+    parked.expiration = parked.user_id = None
+    parked.message_id = None
+    return parked
+
+
+def name_of(error: BaseException) -> str:
+    """The bare name of the exception's class, whatever its metaclass does."""
+    return str(type.__dict__["__name__"].__get__(type(error)))
+
+
+def legacy_name_of(error: BaseException) -> str | None:
+    """What the first generation called this exception, whose clients look for that name."""
+    try:
+        name = getattr(error, "legacy_name", None)
+    except BaseException:
+        return None
+    return name if isinstance(name, str) else None
 
 
 def describe(error: BaseException) -> str:
@@ -46,7 +108,7 @@ def describe(error: BaseException) -> str:
         message = getattr(error, "message", None)
         text = str(error) if message is None else str(message)
     except BaseException as second:
-        text = f"(the exception's text failed itself: {type(second).__name__})"
+        text = f"(the exception's text failed itself: {name_of(second)})"
     return scrub(text)
 
 
@@ -55,14 +117,28 @@ def format_traceback(error: BaseException) -> str:
     try:
         text = "".join(traceback.format_exception(error)).strip()
     except BaseException as second:
-        text = f"(the traceback cannot be formatted: {type(second).__name__})"
+        text = f"(the traceback cannot be formatted: {name_of(second)})"
     return scrub(text)
 
 
 def scrub(text: str) -> str:
     """Blank out passwords of URLs, and what UTF-8 cannot express."""
     text = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return _CREDENTIALS.sub(r"\1:***@", text)
+    if "://" not in text:
+        return text
+    return _WORD.sub(lambda match: _without_password(match[0]), text)
+
+
+def _without_password(word: str) -> str:
+    """Blank what stands between the user's colon and the last ``@``.
+
+    A password may hold ``/`` and ``@``, so a path with an ``@`` is blanked, too.
+    """
+    scheme, at = word.find("://"), word.rfind("@")
+    colon = word.find(":", scheme + 3)
+    if scheme < 0 or not 0 <= colon < at:
+        return word
+    return f"{word[:colon]}:***{word[at:]}"
 
 
 def cut_middle(text: str, room: int) -> str:
@@ -113,11 +189,13 @@ def headers_of(error: BaseException, text: str, tb: str | None) -> dict[str, Any
         text: from ``describe``.
         tb: formatted traceback; None: without.
     """
-    kind = type(error)
+    name = name_of(error)
     return {
         "exception": text,
-        "exception_type": cut_middle(str(kind), 500),
-        "exception_name": cut_middle(kind.__name__, 200),
+        # Not str(): a metaclass may have one that raises.
+        "exception_type": cut_middle(scrub(type.__repr__(type(error))), 500),
+        "exception_name": cut_middle(scrub(legacy_name_of(error) or name), 200),
+        EXACT_NAME_HEADER: cut_middle(scrub(name), 200),
         "traceback": tb,
     }
 

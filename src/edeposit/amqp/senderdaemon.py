@@ -13,7 +13,7 @@ from typing import Any
 import pika
 
 from edeposit.amqp import contract
-from edeposit.amqp.engine.connection import Backoff
+from edeposit.amqp.engine.backoff import Backoff
 from edeposit.amqp.errors import (
     ClosedError,
     ConnectionLostError,

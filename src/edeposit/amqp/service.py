@@ -1,12 +1,9 @@
-"""The services by name, and the one ``main()`` that all daemon scripts call.
+"""The daemons of the services, and the one ``main()`` that all daemon scripts call.
 
-A service is a package with a function ``reactToAMQPMessage`` and namedtuple classes. Those that
-ship with edeposit.amqp stand in ``BUILT_IN``; others are found through the entry point group
-``edeposit.amqp.services`` and get daemon, client, tool and schema the same way. A service's
-package is imported late, by name, only when its daemon or its classes are asked for.
+Which services there are, and their packages and classes, is known by ``registry``.
 
-A package may also define ``on_start()``, called in the daemon process before it connects,
-``on_exit()``, called at its end, also when work at hand is abandoned, and a module ``settings``
+A service's package may also define ``on_start()``, called in the daemon process before it connects,
+``on_exit()``, called at its end, also when current work is abandoned, and a module ``settings``
 with ``reload()``, called at SIGHUP.
 
 A service may have a second daemon that sends unasked through the same exchange (the FTP monitor):
@@ -14,94 +11,30 @@ its script calls ``sender_main()``.
 """
 
 import argparse
-import importlib
-import importlib.util
+import logging
+import os
 import sys
-from collections.abc import Callable, Sequence
-from importlib.metadata import entry_points
-from types import ModuleType
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NoReturn
 
-from edeposit.amqp import settings
+from pika.spec import Basic, BasicProperties
+
+from edeposit.amqp import registry, settings
 from edeposit.amqp.amqpdaemon import AMQPDaemon, getConParams
+from edeposit.amqp.broker import check as checks
+from edeposit.amqp.broker import schema
+from edeposit.amqp.contract import PING_HEADER, UUID_HEADER
 from edeposit.amqp.daemonwrapper import DaemonRunnerWrapper
 from edeposit.amqp.errors import AMQPError, StartError
-from edeposit.amqp.process.control import EXIT_FAILURE
+from edeposit.amqp.process.commands import Parser
+from edeposit.amqp.process.control import EXIT_OK, complain
+from edeposit.amqp.registry import BUILT_IN, ENTRY_POINT_GROUP, class_table, load, services
 from edeposit.amqp.senderdaemon import SenderDaemon, Work
 
-ENTRY_POINT_GROUP = "edeposit.amqp.services"
-
-BUILT_IN = {
-    "aleph": "edeposit.amqp.aleph",
-    "antivirus": "edeposit.amqp.antivirus",
-    "calibre": "edeposit.amqp.calibre",
-    "ftp": "edeposit.amqp.ftp",
-    "harvester": "edeposit.amqp.harvester",
+_MORE = {
+    "create": "make virtual host, exchange and queues, where they are missing",
+    "check": "does the daemon answer? For Nagios and the like: exits with 0 or 2",
 }
-
-_CLASS_MODULES = ("structures", "datastructures")
-
-_EPILOG = """\
-examples:
-  {program} start              start in the background; returns when it consumes
-  {program} start --foreground stay in the foreground (systemd, containers)
-  {program} status --json      what it is doing, for programs
-  {program} stop               finish what is at hand, then leave
-
-exit codes:
-  0 done, or running (status)       1 failed; not started; dead but pid file left (status)
-  2 wrong usage                     3 not running (status)       4 not permitted, or unknown
-"""
-
-
-def services() -> dict[str, str]:
-    """Names of all known services with the packages that they are in."""
-    found = {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
-    return {**found, **BUILT_IN}
-
-
-def load(name: str) -> ModuleType:
-    """Import a service's package.
-
-    Raises:
-        StartError: there is no such service, its package cannot be imported, or it has no
-            ``reactToAMQPMessage``.
-    """
-    try:
-        package = services()[name]
-    except KeyError as error:
-        known = ", ".join(sorted(services()))
-        raise StartError(f"unknown service {name!r} (there are: {known})") from error
-    try:
-        module = importlib.import_module(package)
-    except ImportError as error:
-        raise StartError(
-            f"service {name!r} cannot be imported ({error}): is edeposit.amqp[{name}] installed?"
-        ) from error
-    if not callable(getattr(module, "reactToAMQPMessage", None)):
-        raise StartError(f"service {name!r}: package {package} has no reactToAMQPMessage")
-    return module
-
-
-def class_table(name: str) -> dict[str, type]:
-    """The namedtuple classes that messages of a service may build, by name.
-
-    Raises:
-        StartError: as ``load``.
-    """
-    package = load(name)
-    modules = [package]
-    if hasattr(package, "__path__"):  # a single module has no submodules
-        for submodule in _CLASS_MODULES:
-            qualified = f"{package.__name__}.{submodule}"
-            if importlib.util.find_spec(qualified) is not None:
-                modules.append(importlib.import_module(qualified))
-    return {
-        attribute: value
-        for module in modules
-        for attribute, value in vars(module).items()
-        if isinstance(value, type) and issubclass(value, tuple) and hasattr(value, "_fields")
-    }
 
 
 class ServiceDaemon(AMQPDaemon):
@@ -119,6 +52,7 @@ class ServiceDaemon(AMQPDaemon):
         self.service_name = name
         self.service = load(name)
         self._config = config = service_settings(name)
+        _reload_settings_of(name)
         super().__init__(
             getConParams(config["vhost"]),
             config["in_queue"],
@@ -131,18 +65,47 @@ class ServiceDaemon(AMQPDaemon):
             prefetch=_own_setting(name, "PREFETCH"),
         )
 
+    def body(self) -> None:
+        """Consume until a signal ends it. Not to be overridden.
+
+        Raises:
+            StartError: as of ``PikaDaemon``; the hint is for this program.
+        """
+        try:
+            super().body()
+        except StartError as error:
+            raise StartError(_with_own_hint(str(error))) from error
+
     def onStart(self) -> None:
         """Let the service look at its surroundings, and log what it found."""
         on_start = getattr(self.service, "on_start", None)
         if on_start is not None:
             on_start()
 
+    def onMessageReceived(
+        self, method_frame: Basic.Deliver, properties: BasicProperties, body: bytes
+    ) -> bool:
+        """Answer a check here, everything else by the service's function."""
+        headers = properties.headers or {}
+        if headers.get(PING_HEADER) is not True or not properties.reply_to:
+            return super().onMessageReceived(method_frame, properties, body)
+        answer = BasicProperties(
+            content_type=self.content_type,
+            delivery_mode=1,
+            correlation_id=properties.correlation_id,
+            headers={UUID_HEADER: headers.get(UUID_HEADER), PING_HEADER: True},
+        )
+        self.sendMessage("", properties.reply_to, b'"alive"', answer)
+        return True
+
     def onExit(self) -> None:
         """Let the service end what it has started."""
-        on_exit = getattr(self.service, "on_exit", None)
-        if on_exit is not None:
-            on_exit()
-        super().onExit()
+        try:
+            on_exit = getattr(self.service, "on_exit", None)
+            if on_exit is not None:
+                on_exit()
+        finally:
+            super().onExit()
 
     def onReload(self) -> None:
         """Take over changed settings; connection and prefetch apply at the next reconnect."""
@@ -186,6 +149,12 @@ class ServiceSender(SenderDaemon):
         super().onReload()
 
 
+def _with_own_hint(text: str) -> str:
+    """The tool knows packaged services only; this program can create its own schema."""
+    program = os.path.basename(sys.argv[0])
+    return text.replace("edeposit_amqp_tool.py --create", f"'{program} create'")
+
+
 def _reload_settings_of(name: str) -> None:
     module = sys.modules.get(f"{services()[name]}.settings")
     reload = getattr(module, "reload", None)
@@ -210,6 +179,28 @@ def _own_setting(name: str, what: str) -> int | None:
     return getattr(settings, f"RABBITMQ_{name.upper()}_{what}", 0) or None
 
 
+def run(
+    react_fn: Callable[..., Any],
+    classes: Mapping[str, Any] | Iterable[type],
+    *,
+    name: str,
+    argv: Sequence[str] | None = None,
+) -> NoReturn:
+    """The whole program of a service that is not packaged; ends with its exit code.
+
+    Args:
+        react_fn: what answers the requests; see ``AMQPDaemon``.
+        classes: the namedtuple classes that requests may build, or a dict such as ``globals()``.
+        name: of the service, see ``registry.add``.
+        argv: arguments without the program's name; default ``sys.argv[1:]``.
+    """
+    try:
+        registry.add(react_fn, classes, name=name)
+    except StartError as error:
+        sys.exit(complain(name, str(error)))
+    sys.exit(main(name, argv))
+
+
 def main(name: str, argv: Sequence[str] | None = None) -> int:
     """The command line of a service's daemon script.
 
@@ -220,8 +211,23 @@ def main(name: str, argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    parser = command_line(f"Daemon of the service {name!r} behind RabbitMQ.")
-    return run_action(name, lambda: ServiceDaemon(name), parser, parser.parse_args(argv))
+    parser = Parser(f"Daemon of the service {name!r} behind RabbitMQ.", more=_MORE)
+    parser.add_argument(
+        "-t", "--timeout", type=_seconds, default=10.0, help="seconds for check (default: 10)"
+    )
+    args = parser.parse_args(argv)
+    if args.action == "check":
+        found = checks.check(name, args.timeout)
+        print(_with_own_hint(found.as_json() if args.json else found.as_text()))
+        return found.code
+    return run_action(name, lambda: ServiceDaemon(name), parser, args)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds <= 86400:
+        raise ValueError("not a time to wait")
+    return seconds
 
 
 def sender_main(
@@ -229,7 +235,7 @@ def sender_main(
     service: str,
     make_work: Callable[[argparse.Namespace], Work],
     *,
-    parser: argparse.ArgumentParser,
+    parser: Parser,
     argv: Sequence[str] | None = None,
 ) -> int:
     """The command line of a daemon script that sends unasked.
@@ -250,32 +256,20 @@ def sender_main(
     )
 
 
-def command_line(description: str, *, may_lack_action: bool = False) -> argparse.ArgumentParser:
+def command_line(description: str, *, may_lack_action: bool = False) -> Parser:
     """A parser of the arguments that all daemon scripts have.
 
     Args:
         description: what the script is for.
         may_lack_action: the script can do something else as well.
     """
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.epilog = _EPILOG.format(program=parser.prog)
-    parser.add_argument(
-        "action", choices=("start", "stop", "restart", "status", "reload"),
-        nargs="?" if may_lack_action else None,
-    )  # fmt: skip
-    parser.add_argument(
-        "-f", "--foreground", action="store_true", help="stay in the foreground (start, restart)"
-    )
-    parser.add_argument("--json", action="store_true", help="status for programs")
-    return parser
+    return Parser(description, may_lack_action=may_lack_action)
 
 
 def run_action(
     name: str,
     make_daemon: Callable[[], DaemonRunnerWrapper],
-    parser: argparse.ArgumentParser,
+    parser: Parser,
     args: argparse.Namespace,
 ) -> int:
     """Do what the arguments say with a daemon; errors become a line on stderr.
@@ -289,27 +283,34 @@ def run_action(
     Returns:
         The exit code.
     """
+    parser.check_action(args.action)
+    # Problems of the settings are part of what the actions print.
+    logging.getLogger("edeposit").addHandler(logging.NullHandler())
     try:
-        return _run_action(name, make_daemon, args)
-    except (AMQPError, settings.SettingsError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return EXIT_FAILURE
-
-
-def _run_action(
-    name: str, make_daemon: Callable[[], DaemonRunnerWrapper], args: argparse.Namespace
-) -> int:
-    if args.action in ("stop", "status", "reload"):
+        if args.action == "create":
+            created = schema.create(name)
+            print(created.as_json() if args.json else created.as_text())
+            return EXIT_OK
         # These need the pid file only: they must work although a setting or a package is broken.
-        process = DaemonRunnerWrapper(name)
-        if args.action == "status":
-            return process.status(as_json=args.json)
-        return process.stop() if args.action == "stop" else process.reload()
-    daemon = make_daemon()
-    if not args.foreground:
-        return daemon.restart() if args.action == "restart" else daemon.start()
-    if args.action == "restart" and daemon.isRunning():
-        code = daemon.stop()
-        if code:
-            return code
-    return daemon.foreground()
+        needs_daemon = args.action not in ("stop", "status", "reload")
+        daemon = make_daemon() if needs_daemon else DaemonRunnerWrapper(name)
+        return daemon.do(args.action, foreground=args.foreground, now=args.now, json=args.json)
+    except (AMQPError, settings.SettingsError) as error:
+        return complain(parser.prog, str(error))
+
+
+__all__ = [
+    "BUILT_IN",
+    "ENTRY_POINT_GROUP",
+    "ServiceDaemon",
+    "ServiceSender",
+    "class_table",
+    "command_line",
+    "load",
+    "main",
+    "run",
+    "run_action",
+    "sender_main",
+    "service_settings",
+    "services",
+]

@@ -9,16 +9,33 @@ A service has six constants, ``RABBITMQ_<SERVICE>_`` and ``VIRTUALHOST``, ``EXCH
 through the entry point group ``edeposit.amqp.services``, get theirs by the same rule.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from edeposit.amqp._configuration import Configuration, Setting, SettingsError, between, one_of
+from edeposit.amqp._configuration import (
+    Configuration,
+    Setting,
+    SettingsError,
+    between,
+    declare,
+    declared,
+    one_of,
+)
 
 __all__ = [
-    "SETTINGS_PATH", "SettingsError", "describe", "get_all_constants", "get_amqp_settings",
-    "problems", "reload", "substitute_globals",
-]  # fmt: skip
+    "SETTINGS_PATH",
+    "SettingsError",
+    "add_service",
+    "check",
+    "describe",
+    "get_all_constants",
+    "get_amqp_settings",
+    "problems",
+    "reload",
+    "substitute_globals",
+]
 
 SETTINGS_PATH = "/edeposit/amqp.json"
 _ENTRY_POINT_GROUP = "edeposit.amqp.services"
@@ -40,11 +57,35 @@ _SERVICES = {
 # Names that people know these by, besides those of their constants.
 _ALIASES = {"downloader": "downer", "marcxml2mods": "mx2mods"}
 
-_PARTS = ("VIRTUALHOST", "EXCHANGE", "INPUT_QUEUE", "OUTPUT_QUEUE", "INPUT_KEY", "OUTPUT_KEY")
+_PARTS = {
+    "VIRTUALHOST": "virtual host",
+    "EXCHANGE": "exchange",
+    "INPUT_QUEUE": "queue of requests",
+    "OUTPUT_QUEUE": "queue of answers",
+    "INPUT_KEY": "routing key of requests",
+    "OUTPUT_KEY": "routing key of answers",
+}
+
+
+def _host(value: str) -> str:
+    """``[::1]`` is how URLs write the IPv6 address ``::1``."""
+    host = value.strip()
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+
+def _some_host(value: str) -> str | None:
+    right = value and not re.search(r"[\s/\[\]@]", value)
+    return None if right else "a host name or address, without a port"
 
 
 def _port(value: str) -> str | None:
-    return None if value.isdigit() and 1 <= int(value) <= 65535 else "a port from 1 to 65535"
+    right = value.isascii() and value.isdigit() and 1 <= int(value[:6]) <= 65535
+    return None if right else "a port from 1 to 65535"
+
+
+def _log_level(value: str) -> str:
+    level = value.strip().upper()
+    return {"WARN": "WARNING", "FATAL": "ERROR", "CRITICAL": "ERROR"}.get(level, level)
 
 
 def _log_target(value: str) -> str | None:
@@ -52,60 +93,69 @@ def _log_target(value: str) -> str | None:
     return None if right else "empty, 'syslog', 'stderr' or an absolute path"
 
 
-_COMMON = (
-    Setting("RABBITMQ_HOST", "127.0.0.1", "host name or address of the broker"),
-    Setting("RABBITMQ_PORT", "5672", "its port, as text", _port),
-    Setting("RABBITMQ_USER_NAME", "guest", "account; guest is refused for other hosts"),
-    Setting("RABBITMQ_USER_PASSWORD", "guest", "its password", secret=True),
-    Setting("RABBITMQ_CONNECT_TIMEOUT", 10.0, "seconds for one attempt to connect",
-            between(0.1, 600)),
-    Setting("RABBITMQ_HEARTBEAT", 60, "seconds between signs of life, 0 for none",
-            between(0, 3600)),
-    Setting("RABBITMQ_SSL", False, "connect with TLS; certificates are always verified"),
-    Setting("RABBITMQ_SSL_CA", "", "file with the accepted authorities; empty: the system's"),
-    Setting("RABBITMQ_SSL_CERT", "", "file with our own certificate, if the broker wants one"),
-    Setting("RABBITMQ_SSL_KEY", "", "file with its key; empty: in RABBITMQ_SSL_CERT"),
-    Setting("RABBITMQ_SSL_SERVER_NAME", "", "name in the broker's certificate; empty: the host"),
-    Setting("RABBITMQ_MANAGEMENT_URL", "",
-            "management API, such as http://127.0.0.1:15672; empty: the host's port 15672"),
-    Setting("RABBITMQ_CONCURRENCY", 1, "handler threads; with 1 the order is kept",
-            between(1, 1000)),
-    Setting("RABBITMQ_PREFETCH", 0, "messages sent ahead; 0: concurrency + 1", between(0, 65535)),
-    Setting("RABBITMQ_CONFIRM_TIMEOUT", 30.0,
-            "seconds until an unconfirmed message ends the connection", between(0.1, 3600)),
-    Setting("RABBITMQ_MAX_MESSAGE_SIZE", 0,
-            "bytes the broker accepts; 0: learned from its first refusal", between(0, 2**40)),
-    Setting("RABBITMQ_SEND_TRACEBACKS", True, "send tracebacks to callers"),
-    Setting("START_TIMEOUT", 0.0,
-            "seconds that start goes on trying to reach the broker; 0: one attempt",
-            between(0, 86400)),
-    Setting("STOP_TIMEOUT", 30.0, "seconds that the work at hand gets at stop",
-            between(0, 86400)),
-    Setting("LOG_TARGET", "",
-            "absolute path, 'syslog' or 'stderr'; empty: <name>.log in /var/log/edeposit for "
-            "root, else in ~/.local/state/edeposit", _log_target),
-    Setting("LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR",
-            one_of("DEBUG", "INFO", "WARNING", "ERROR")),
-    Setting("PID_DIR", "",
-            "directory of pid and status files; empty: /run/edeposit for root, else "
-            "$XDG_RUNTIME_DIR/edeposit or ~/.local/state/edeposit"),
-)  # fmt: skip
+# --- the declarations; ``declared`` makes the table of them, and they become values of it --------
+
+RABBITMQ_HOST = declare("127.0.0.1", "host name or address of the broker", _some_host, clean=_host)
+RABBITMQ_PORT = declare("5672", "its port, as text", _port, clean=str.strip)
+RABBITMQ_USER_NAME = declare("guest", "account; guest is refused for other hosts")
+RABBITMQ_USER_PASSWORD = declare("guest", "its password", secret=True)
+RABBITMQ_CONNECT_TIMEOUT = declare(10.0, "seconds for one attempt to connect", between(0.1, 600))
+RABBITMQ_HEARTBEAT = declare(60, "seconds between signs of life, 0 for none", between(0, 3600))
+RABBITMQ_SSL = declare(False, "connect with TLS; certificates are always verified")
+RABBITMQ_SSL_CA = declare("", "file with the accepted authorities; empty: the system's")
+RABBITMQ_SSL_CERT = declare("", "file with our own certificate, if the broker wants one")
+RABBITMQ_SSL_KEY = declare("", "file with its key, unencrypted; empty: in RABBITMQ_SSL_CERT")
+RABBITMQ_SSL_SERVER_NAME = declare("", "name in the broker's certificate; empty: the host")
+RABBITMQ_MANAGEMENT_URL = declare(
+    "", "management API, such as http://127.0.0.1:15672; empty: the host's port 15672"
+)
+RABBITMQ_CONCURRENCY = declare(1, "handler threads; with 1 the order is kept", between(1, 1000))
+RABBITMQ_PREFETCH = declare(0, "messages sent ahead; 0: concurrency + 1", between(0, 65535))
+RABBITMQ_CONFIRM_TIMEOUT = declare(
+    30.0, "seconds until an unconfirmed message ends the connection", between(0.1, 3600)
+)
+RABBITMQ_MAX_MESSAGE_SIZE = declare(
+    0, "bytes the broker accepts; 0: learned from its first refusal", between(0, 2**40)
+)
+RABBITMQ_SEND_TRACEBACKS = declare(True, "send tracebacks to callers")
+START_TIMEOUT = declare(
+    0.0, "seconds that start goes on trying to reach the broker; 0: one attempt", between(0, 86400)
+)
+STOP_TIMEOUT = declare(30.0, "seconds that running requests get at stop", between(0, 86400))
+LOG_TARGET = declare(
+    "",
+    "absolute path, 'syslog' or 'stderr'; empty: <name>.log in /var/log/edeposit for root, else in"
+    " ~/.local/state/edeposit",
+    _log_target,
+)
+LOG_LEVEL = declare(
+    "INFO",
+    "DEBUG, INFO, WARNING or ERROR",
+    one_of("DEBUG", "INFO", "WARNING", "ERROR"),
+    clean=_log_level,
+)
+PID_DIR = declare(
+    "",
+    "directory of pid and status files; empty: /run/edeposit for root, else"
+    " $XDG_RUNTIME_DIR/edeposit or ~/.local/state/edeposit",
+)
+
+_COMMON = declared(globals())
 
 
 def _service_settings(name: str, vhost: str, exchange: str, queue: str) -> Iterator[Setting]:
     prefix = f"RABBITMQ_{name}_"
     service = name.lower()
     values = (vhost, exchange, queue, "plone", "request", "result")
-    texts = (
-        "virtual host", "exchange", "queue of requests", "queue of answers",
-        "routing key of requests", "routing key of answers",
-    )  # fmt: skip
-    for part, value, text in zip(_PARTS, values, texts, strict=True):
-        yield Setting(prefix + part, value, f"{service}: {text}")
-    yield Setting(prefix + "CONCURRENCY", 0, f"{service}: handler threads; 0: the common value",
-                  between(0, 1000))  # fmt: skip
-    yield Setting(prefix + "PREFETCH", 0, f"{service}: messages sent ahead; 0: the common value",
-                  between(0, 65535))  # fmt: skip
+    for part, value in zip(_PARTS, values, strict=True):
+        yield Setting(prefix + part, value, f"{service}: {_PARTS[part]}")
+    common = "0: the common value"
+    yield Setting(
+        prefix + "CONCURRENCY", 0, f"{service}: handler threads; {common}", between(0, 1000)
+    )
+    yield Setting(
+        prefix + "PREFETCH", 0, f"{service}: messages sent ahead; {common}", between(0, 65535)
+    )
 
 
 def _table() -> list[Setting]:
@@ -152,6 +202,24 @@ def reload() -> None:
     _configuration().reload()
 
 
+def add_service(name: str) -> None:
+    """Declare the settings of a service that is not packaged; again, nothing happens.
+
+    Args:
+        name: of the service; also the default of virtual host and exchange.
+    """
+    _configuration().extend(_service_settings(name.upper(), name, name, "daemon"))
+
+
+def check() -> None:
+    """Make sure that every setting is right; daemons do so before they start.
+
+    Raises:
+        SettingsError: one is not.
+    """
+    _configuration().check()
+
+
 def substitute_globals(config_dict: Mapping[str, Any]) -> None:
     """Replace settings in this process.
 
@@ -176,7 +244,6 @@ def describe() -> list[tuple[str, str, Any, str]]:
 
 def problems() -> list[str]:
     """What was wrong with the configuration but could be ignored, one line each."""
-    _configuration().get("RABBITMQ_HOST")
     return list(_configuration().problems)
 
 
@@ -213,28 +280,3 @@ def get_amqp_settings() -> dict[str, dict[str, Any]]:
     for alias, name in _ALIASES.items():
         result.setdefault(alias, result[name])
     return result
-
-
-if TYPE_CHECKING:
-    RABBITMQ_HOST: str
-    RABBITMQ_PORT: str
-    RABBITMQ_USER_NAME: str
-    RABBITMQ_USER_PASSWORD: str
-    RABBITMQ_CONNECT_TIMEOUT: float
-    RABBITMQ_HEARTBEAT: int
-    RABBITMQ_SSL: bool
-    RABBITMQ_SSL_CA: str
-    RABBITMQ_SSL_CERT: str
-    RABBITMQ_SSL_KEY: str
-    RABBITMQ_SSL_SERVER_NAME: str
-    RABBITMQ_MANAGEMENT_URL: str
-    RABBITMQ_CONCURRENCY: int
-    RABBITMQ_PREFETCH: int
-    RABBITMQ_CONFIRM_TIMEOUT: float
-    RABBITMQ_MAX_MESSAGE_SIZE: int
-    RABBITMQ_SEND_TRACEBACKS: bool
-    START_TIMEOUT: float
-    STOP_TIMEOUT: float
-    LOG_TARGET: str
-    LOG_LEVEL: str
-    PID_DIR: str

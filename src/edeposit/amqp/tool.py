@@ -25,6 +25,7 @@ from collections.abc import Sequence
 
 import pika
 
+from edeposit.amqp import __version__
 from edeposit.amqp.broker import messages, schema
 from edeposit.amqp.broker.sessions import connect, within
 from edeposit.amqp.errors import AMQPError, CallTimeoutError
@@ -220,6 +221,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
+    add("--version", action="version", version=f"%(prog)s {__version__}")
     add("-l", "--list", action="store_true", help="print the names of all hosts (services)")
     add("-s", "--host", metavar="NAME", help="which host to work with: one of --list, or 'all'")
     add(

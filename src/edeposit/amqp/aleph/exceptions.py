@@ -22,7 +22,7 @@ class DocumentNotFoundException(AlephException):
 
 
 class AlephUnavailableException(AlephException):
-    """The server cannot be reached, is too slow, or answers with something that is no reply.
+    """The server cannot be reached, is too slow, or its answer is not a reply of an Aleph server.
 
     Attributes:
         url: of the request.
@@ -34,11 +34,18 @@ class AlephUnavailableException(AlephException):
 
 
 class InvalidRecordException(AlephException, ValueError):
-    """The text is no MARC record in XML."""
+    """The text is not a MARC record in XML."""
 
 
 class ExportException(Exception):
-    """Base of the writing errors; also raised when the outcome of an export is unknown."""
+    """Base of the writing errors; the text says whether anything was sent."""
+
+
+class ExportOutcomeUnknownException(ExportException):
+    """The book may have been exported: no confirmation came, or the request came twice.
+
+    Whoever repeats the export without a look into the catalogue may export the book twice.
+    """
 
 
 class InvalidISBNException(ExportException):

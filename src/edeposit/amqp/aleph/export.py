@@ -1,22 +1,26 @@
 """Export of a book to the librarians' web form.
 
-The form has 29 fields, which are always sent all. What is missing or wrong is found before
-anything is sent, and all of it is reported. The caller's structure is not changed. A POST is sent
-once: if its outcome is unknown, the error says so.
+All 29 fields of the form are sent, always. What is missing or wrong is found before anything is
+sent, and reported completely. The caller's structure is not changed. The form is sent once: only a
+page that confirms it is a success, and if nobody can know the outcome, the error says so.
 """
 
 import logging
 from typing import Any
 
-import httpx
+import httpx2
 
 from edeposit.amqp.aleph import http, isbn, settings
+from edeposit.amqp.aleph.datastructures import EPublication
 from edeposit.amqp.aleph.exceptions import (
+    AlephUnavailableException,
     ExportException,
+    ExportOutcomeUnknownException,
     ExportRejectedException,
     InvalidExportDataException,
     InvalidISBNException,
 )
+from edeposit.amqp.serializers import iiOfAny
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +39,7 @@ _MEDIA = {
 }
 _MEDIA_KEYS = ("P0100LDR__", "P0200FMT__", "P0300BAS__a", "P07022001_b", "P1501IST1_a")
 
-# Required form fields and what is said if they are blank, in the order of the checks.
+# Required form fields and the text of the error if they are blank, in the order of the checks.
 _REQUIRED = (
     ("P07012001_a", "Nazev is required!"),
     ("P0901210__a", "Místo vydání is required!"),
@@ -132,6 +136,11 @@ class PostData:
         elif not isbn.is_czech(main):
             self._problems.append("Only czech ISBN is accepted!")
         self._problems += [text for key, text in _REQUIRED if not fields[key]]
+        self._problems += [
+            f"Form field {key} has half a character (a lone surrogate)."
+            for key, value in fields.items()
+            if not _is_unicode(value)
+        ]
         if fields["P0502010__b"] == "online" and not fields["P0503010__x"]:
             self._problems.append("Format is required!")
         if not fields["P0902210__c"]:
@@ -152,8 +161,12 @@ def exportEPublication(epub: Any) -> str:
     Raises:
         InvalidISBNException, InvalidExportDataException: nothing was sent.
         ExportRejectedException: the form has rejected it, with its reason.
-        ExportException: it could not be sent, or the outcome is unknown; the text says which.
+        ExportOutcomeUnknownException: it was sent, but nothing confirms it.
+        ExportException: it could not be sent, or the form answered with an HTTP error.
     """
+    if not iiOfAny(epub, EPublication):
+        kind = type(epub).__name__
+        raise InvalidExportDataException([f"An EPublication is required, not {kind}."])
     return _sendPostDict(PostData(epub).get_POST_data())
 
 
@@ -161,21 +174,57 @@ def _sendPostDict(post_dict: dict[str, str]) -> str:
     url = settings.ALEPH_EXPORT_URL
     headers = {"Referer": settings.EDEPOSIT_EXPORT_REFERER}
     try:
-        status, reply_headers, text = http.post_form(url, post_dict, headers)
-    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.InvalidURL) as error:
+        reply = http.post_form(url, post_dict, headers)
+    except (
+        AlephUnavailableException,
+        httpx2.ConnectError,
+        httpx2.ConnectTimeout,
+        httpx2.InvalidURL,
+        httpx2.UnsupportedProtocol,
+    ) as error:
         raise ExportException(f"Nothing was exported, {url} cannot be reached: {error}") from error
-    except httpx.HTTPError as error:
-        raise ExportException(
-            f"The outcome of the export is unknown, {url} gave no answer"
+    except (httpx2.HTTPError, http.ReplyError) as error:
+        raise ExportOutcomeUnknownException(
+            f"The outcome of the export is unknown, {url} gave no usable answer"
             f" ({type(error).__name__}: {error})"
         ) from error
-    info = reply_headers.get("aleph-info", "").strip()
+    _check_confirmed(reply)
+    logger.info("exported %s: HTTP status %s", post_dict["P0501010__a"], reply.status)
+    return reply.text
+
+
+def _check_confirmed(reply: http.Reply) -> None:
+    """Only a page with a status of success is one: a redirect may lead to a login page.
+
+    Raises:
+        ExportRejectedException, ExportOutcomeUnknownException, ExportException: it is not.
+    """
+    info = reply.headers.get("aleph-info", "").strip()
     if info.lower().startswith("error"):
         raise ExportRejectedException(f"Export request was rejected by import webform: {info}")
-    if status >= 400:
-        raise ExportException(f"The export form answered with HTTP status {status}.")
-    logger.info("exported %s: %s %s", post_dict["P0501010__a"], status, info)
-    return text
+    if 400 <= reply.status < 500:
+        raise ExportException(f"The export form answered with HTTP status {reply.status}.")
+    if not 200 <= reply.status < 300:
+        location = reply.headers.get("Location", "")[:200]
+        raise ExportOutcomeUnknownException(
+            f"The outcome of the export is unknown: the form answered with HTTP status"
+            f" {reply.status}{f' and sent us to {location}' if location else ''}."
+        )
+    expected = settings.EDEPOSIT_EXPORT_CONFIRMATION
+    if expected not in reply.text or not (info or reply.text.strip()):
+        page = " ".join(reply.text[:200].split()) or "nothing"
+        raise ExportOutcomeUnknownException(
+            f"The outcome of the export is unknown: instead of the page of a successful export the"
+            f" form answered: {page}"
+        )
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _text(value: Any, strip: bool = True) -> str:

@@ -25,3 +25,7 @@ def is_czech(text: str) -> bool:
         ValueError: the text is not a valid ISBN.
     """
     return isbn.read(text).replace("-", "").startswith(_CZECH)
+
+
+#: The first generation's name.
+is_valid_isbn = is_valid

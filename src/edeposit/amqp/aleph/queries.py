@@ -9,31 +9,14 @@ from edeposit.amqp.aleph.exceptions import DocumentNotFoundException, InvalidRec
 from edeposit.amqp.aleph.marcxml import MarcRecord
 
 
-def _records(base: str, replies: list[str]) -> SearchResult:
-    """Replies as records; deleted ones are left out, unreadable ones stay as they came."""
-    library = settings.DEFAULT_LIBRARY
-    records = []
-    for xml in replies:
-        try:
-            record = MarcRecord(xml)
-        except InvalidRecordException:
-            # Said in the log by the record itself; its number may be readable all the same.
-            records.append(AlephRecord(base, library, aleph.getDocNumber(xml), xml))
-            continue
-        if not record.is_deleted:
-            records.append(AlephRecord(base, library, record.doc_number, record))
-    return SearchResult(records)
-
-
-class _FieldQuery(tuple[Any, ...]):
-    """Search by one field; the first field of the namedtuple is the value."""
+class _Query(tuple[Any, ...]):
+    """A search; its hits are records, or only counted."""
 
     __slots__ = ()
-    _field: str
     base: str
 
     def _search(self) -> dict[str, Any]:
-        return aleph.searchInAleph(self.base, self[0], False, self._field)
+        raise NotImplementedError
 
     def getSearchResult(self) -> SearchResult:
         """Ask the server for the records.
@@ -41,7 +24,8 @@ class _FieldQuery(tuple[Any, ...]):
         Raises:
             AlephException: and its children.
         """
-        return _records(self.base, aleph.downloadRecords(self._search()))
+        replies = aleph.downloadRecords(self._search())
+        return SearchResult(_records(self.base, settings.DEFAULT_LIBRARY, replies))
 
     def getCountResult(self) -> CountResult:
         """Ask the server how many there are.
@@ -52,35 +36,94 @@ class _FieldQuery(tuple[Any, ...]):
         return CountResult(self._search()["no_entries"])
 
 
-def _field_query(name: str, value: str, field: str, text: str) -> Any:
-    """A query class: value and base, whose default is the current ALEPH_DEFAULT_BASE."""
-    fields = namedtuple(name, [value, "base"], defaults=[None])  # type: ignore[misc]
+class _FieldQuery(_Query):
+    """A search for a phrase, which is the first item of the tuple, in one field."""
 
-    def new(cls: type, *args: Any, **kwargs: Any) -> Any:
-        made: Any = fields(*args, **kwargs)
-        base = settings.ALEPH_DEFAULT_BASE if made.base is None else made.base
-        return tuple.__new__(cls, (made[0], base))
+    __slots__ = ()
+    _field = ""
 
-    namespace = {
-        "__slots__": (),
-        "__new__": new,
-        "__doc__": f"Search by {text}.\n\nAttributes:\n    {value} (str): {text}.\n"
-        "    base (str): default: the setting ALEPH_DEFAULT_BASE.\n",
-        "__module__": __name__,
-        "_field": field,
-    }
-    return type(name, (_FieldQuery, fields), namespace)
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        query: Any = super().__new__(cls, *args, **kwargs)
+        # Not the default of the namedtuple: the setting may change while the daemon runs.
+        return query if query.base is not None else query._replace(base=settings.ALEPH_DEFAULT_BASE)
+
+    def _search(self) -> dict[str, Any]:
+        return aleph.searchInAleph(self.base, self[0], False, self._field)
 
 
-ISBNQuery = _field_query("ISBNQuery", "ISBN", "sbn", "ISBN")
-ISSNQuery = _field_query("ISSNQuery", "ISSN", "ssn", "ISSN")
-AuthorQuery = _field_query("AuthorQuery", "author", "wau", "author")
-PublisherQuery = _field_query("PublisherQuery", "publisher", "wpb", "publisher")
-TitleQuery = _field_query("TitleQuery", "title", "wtl", "title")
-ICZQuery = _field_query("ICZQuery", "icz", "icz", "identification number")
+class ISBNQuery(_FieldQuery, namedtuple("ISBNQuery", "ISBN base", defaults=[None])):
+    """Search by ISBN.
+
+    Attributes:
+        ISBN (str): of either length; several publications may have it.
+        base (str): default: the setting ALEPH_DEFAULT_BASE.
+    """
+
+    __slots__ = ()
+    _field = "sbn"
 
 
-class GenericQuery(namedtuple("GenericQuery", ["base", "phrase", "considerSimilar", "field"])):
+class ISSNQuery(_FieldQuery, namedtuple("ISSNQuery", "ISSN base", defaults=[None])):
+    """Search by ISSN.
+
+    Attributes:
+        ISSN (str): of a periodical.
+        base (str): default: the setting ALEPH_DEFAULT_BASE.
+    """
+
+    __slots__ = ()
+    _field = "ssn"
+
+
+class AuthorQuery(_FieldQuery, namedtuple("AuthorQuery", "author base", defaults=[None])):
+    """Search by author.
+
+    Attributes:
+        author (str): a person or a corporation.
+        base (str): default: the setting ALEPH_DEFAULT_BASE.
+    """
+
+    __slots__ = ()
+    _field = "wau"
+
+
+class PublisherQuery(_FieldQuery, namedtuple("PublisherQuery", "publisher base", defaults=[None])):
+    """Search by publisher.
+
+    Attributes:
+        publisher (str): name.
+        base (str): default: the setting ALEPH_DEFAULT_BASE.
+    """
+
+    __slots__ = ()
+    _field = "wpb"
+
+
+class TitleQuery(_FieldQuery, namedtuple("TitleQuery", "title base", defaults=[None])):
+    """Search by title.
+
+    Attributes:
+        title (str): words of the title.
+        base (str): default: the setting ALEPH_DEFAULT_BASE.
+    """
+
+    __slots__ = ()
+    _field = "wtl"
+
+
+class ICZQuery(_FieldQuery, namedtuple("ICZQuery", "icz base", defaults=[None])):
+    """Search by identification number.
+
+    Attributes:
+        icz (str): such as ``nkc20150003029``.
+        base (str): default: the setting ALEPH_DEFAULT_BASE.
+    """
+
+    __slots__ = ()
+    _field = "icz"
+
+
+class GenericQuery(_Query, namedtuple("GenericQuery", "base phrase considerSimilar field")):
     """Search by any field.
 
     Attributes:
@@ -95,24 +138,8 @@ class GenericQuery(namedtuple("GenericQuery", ["base", "phrase", "considerSimila
     def _search(self) -> dict[str, Any]:
         return aleph.searchInAleph(self.base, self.phrase, self.considerSimilar, self.field)
 
-    def getSearchResult(self) -> SearchResult:
-        """Ask the server for the records.
 
-        Raises:
-            AlephException: and its children.
-        """
-        return _records(self.base, aleph.downloadRecords(self._search()))
-
-    def getCountResult(self) -> CountResult:
-        """Ask the server how many there are.
-
-        Raises:
-            AlephException: and its children.
-        """
-        return CountResult(self._search()["no_entries"])
-
-
-class DocumentQuery(namedtuple("DocumentQuery", ["doc_id", "library"], defaults=[None])):
+class DocumentQuery(namedtuple("DocumentQuery", "doc_id library", defaults=[None])):
     """One document by its number.
 
     Attributes:
@@ -134,13 +161,10 @@ class DocumentQuery(namedtuple("DocumentQuery", ["doc_id", "library"], defaults=
             AlephException: and its children.
         """
         xml = aleph.downloadMARCOAI(self.doc_id, self.library)
-        try:
-            record = MarcRecord(xml)
-        except InvalidRecordException:
-            return SearchResult([AlephRecord(None, self.library, self.doc_id, xml)])
-        if record.is_deleted:
+        records = _records(None, self.library, [xml], self.doc_id)
+        if not records:
             raise DocumentNotFoundException("Document was deleted.")
-        return SearchResult([AlephRecord(None, self.library, self.doc_id, record)])
+        return SearchResult(records)
 
     def getCountResult(self) -> CountResult:
         """1 if there is such a document, else 0.
@@ -154,7 +178,35 @@ class DocumentQuery(namedtuple("DocumentQuery", ["doc_id", "library"], defaults=
             return CountResult(0)
 
 
-QUERIES: tuple[Any, ...] = (
-    GenericQuery, DocumentQuery, ISBNQuery, ISSNQuery, AuthorQuery, PublisherQuery, TitleQuery,
+def _records(
+    base: str | None, library: str, replies: list[str], number: str | None = None
+) -> list[AlephRecord]:
+    """Replies as records, without deleted ones; unreadable ones come with their XML alone.
+
+    Args:
+        number: of the document; default: the one in each reply.
+    """
+    records = []
+    for xml in replies:
+        try:
+            record = MarcRecord(xml)
+        except InvalidRecordException:  # AlephRecord.read logs what is wrong
+            found = aleph.getDocNumber(xml) if number is None else number
+            records.append(AlephRecord.read(base, library, found, xml))
+            continue
+        if not record.is_deleted:
+            found = record.doc_number if number is None else number
+            records.append(AlephRecord.read(base, library, found, record))
+    return records
+
+
+QUERY_TYPES: tuple[Any, ...] = (
+    GenericQuery,
+    DocumentQuery,
+    ISBNQuery,
+    ISSNQuery,
+    AuthorQuery,
+    PublisherQuery,
+    TitleQuery,
     ICZQuery,
-)  # fmt: skip
+)

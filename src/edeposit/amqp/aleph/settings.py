@@ -20,20 +20,34 @@ _TABLE = (
     Setting("DEFAULT_LIBRARY", "CZE01", "library of DocumentQuery and of found records"),
     Setting("EDEPOSIT_EXPORT_SIGNATURE", "edeposit", "form field sid of exports"),
     Setting("EDEPOSIT_EXPORT_REFERER", "", "Referer of exports; empty: the signature"),
+    Setting(
+        "EDEPOSIT_EXPORT_CONFIRMATION",
+        "",
+        "text in the page that confirms an export; empty: any page will do",
+    ),
     Setting("ALEPH_CONNECT_TIMEOUT", 10.0, "seconds to connect", between(0.01, 600)),
-    Setting("ALEPH_READ_TIMEOUT", 60.0, "seconds between two pieces of a reply",
-            between(0.01, 3600)),
-    Setting("ALEPH_TOTAL_TIMEOUT", 120.0, "seconds for one request, retries included",
-            between(0.01, 3600)),
-    Setting("ALEPH_RETRIES", 3, "how often a GET is tried again after a network error or 5xx",
-            between(0, 20)),
-    Setting("ALEPH_REQUESTS_PER_SECOND", 150.0, "the service's licence bounds them",
-            between(0.1, 10000)),
+    Setting(
+        "ALEPH_READ_TIMEOUT", 60.0, "seconds between two pieces of a reply", between(0.01, 3600)
+    ),
+    Setting(
+        "ALEPH_TOTAL_TIMEOUT",
+        120.0,
+        "seconds for one request, retries included",
+        between(0.01, 3600),
+    ),
+    Setting(
+        "ALEPH_RETRIES", 3, "further attempts of a GET after a network error or 5xx", between(0, 20)
+    ),
+    Setting(
+        "ALEPH_REQUESTS_PER_SECOND", 150.0, "the service's licence bounds them", between(0.1, 10000)
+    ),
     Setting("ALEPH_CONCURRENCY", 30, "requests of one search at the same time", between(1, 100)),
-    Setting("ALEPH_MAX_REPLY", 10 * 1024 * 1024, "bytes of the largest reply",
-            between(1000, 2**31)),
+    Setting(
+        "ALEPH_MAX_REPLY", 10 * 1024 * 1024, "bytes of the largest reply", between(1000, 2**31)
+    ),
     Setting("MAX_RECORDS", 30, "records of one search", between(1, 1000)),
-)  # fmt: skip
+)
+
 
 _configuration = Configuration(_TABLE, "/edeposit/aleph.json")
 
@@ -55,6 +69,7 @@ if TYPE_CHECKING:
     DEFAULT_LIBRARY: str
     EDEPOSIT_EXPORT_SIGNATURE: str
     EDEPOSIT_EXPORT_REFERER: str
+    EDEPOSIT_EXPORT_CONFIRMATION: str
     ALEPH_CONNECT_TIMEOUT: float
     ALEPH_READ_TIMEOUT: float
     ALEPH_TOTAL_TIMEOUT: float

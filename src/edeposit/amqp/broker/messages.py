@@ -24,7 +24,7 @@ from edeposit.amqp.broker.sessions import (
     translated,
     within,
 )
-from edeposit.amqp.engine import failures
+from edeposit.amqp.engine import diagnosis
 from edeposit.amqp.errors import AMQPError, CallTimeoutError
 
 # Deep enough to be fast. What is not printed any more is given back, marked as redelivered.
@@ -35,7 +35,7 @@ class NotJSONTextError(AMQPError):
     """A request is not JSON; the text says where."""
 
 
-class Message(NamedTuple):
+class ReceivedMessage(NamedTuple):
     """A message as the broker delivered it."""
 
     method: Any
@@ -149,13 +149,13 @@ def publish(
     except NackError as error:
         raise errors.RefusedError("the broker refused the message (basic.nack)") from error
     except ChannelClosedByBroker as error:
-        too_large = failures.too_large(error)
+        too_large = diagnosis.too_large(error)
         if too_large is None:
             raise
         raise errors.MessageTooLargeError(*too_large) from error
 
 
-def receive(host: str, timeout: float | None = None) -> Iterator[Message]:
+def receive(host: str, timeout: float | None = None) -> Iterator[ReceivedMessage]:
     """Take messages off a service's output queue as they come.
 
     Each is acked when the next one is asked for, so one that its reader did not get through with
@@ -185,27 +185,27 @@ def receive(host: str, timeout: float | None = None) -> Iterator[Message]:
                     raise AMQPError(f"queue {queue!r} of {host} was deleted meanwhile")
                 method, properties, body = item
                 if method is not None:
-                    yield Message(method, properties, body)
+                    yield ReceivedMessage(method, properties, body)
                     channel.basic_ack(method.delivery_tag)
     finally:
         close(connection)
 
 
-def peek(host: str) -> Iterator[Message]:
+def peek(host: str) -> Iterator[ReceivedMessage]:
     """The messages in a service's output queue, which stay there (marked as redelivered)."""
     with connected(host) as connection:
         channel = connection.channel()
         yield from waiting(channel, host_settings(host)["out_queue"])
 
 
-def waiting(channel: BlockingChannel, queue: str) -> Iterator[Message]:
+def waiting(channel: BlockingChannel, queue: str) -> Iterator[ReceivedMessage]:
     """The messages that are in a queue now, unacked: they go back when the channel closes."""
     count = channel.queue_declare(queue, passive=True).method.message_count
     for _ in range(count):
         method, properties, body = channel.basic_get(queue)
         if method is None:
             return
-        yield Message(method, properties, body)
+        yield ReceivedMessage(method, properties, body)
 
 
 def counts(host: str, queues: list[str]) -> dict[str, int]:

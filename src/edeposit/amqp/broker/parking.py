@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from pika.adapters.blocking_connection import BlockingChannel
 
-from edeposit.amqp.broker.messages import Message, publish, waiting
+from edeposit.amqp.broker.messages import ReceivedMessage, publish, waiting
 from edeposit.amqp.broker.sessions import connected, host_settings
 from edeposit.amqp.contract import (
     EXCHANGE_HEADER,
@@ -25,7 +25,7 @@ from edeposit.amqp.errors import AMQPError
 ALL = "all"
 
 
-class Parked(NamedTuple):
+class ParkedMessage(NamedTuple):
     """A parked message.
 
     Attributes:
@@ -40,7 +40,7 @@ class Parked(NamedTuple):
     reason: str
     exchange: str | None
     routing_key: str | None
-    message: Message
+    message: ReceivedMessage
 
     def as_text(self) -> str:
         """A line with what matters, for lists."""
@@ -60,7 +60,7 @@ def parking_queue(host: str) -> str:
     return f"{host_settings(host)['in_queue']}{PARKING_SUFFIX}"
 
 
-def parked(host: str, ids: list[str]) -> Iterator[Parked]:
+def parked(host: str, ids: list[str]) -> Iterator[ParkedMessage]:
     """What is in the parking queue; it stays there.
 
     Args:
@@ -74,14 +74,14 @@ def parked(host: str, ids: list[str]) -> Iterator[Parked]:
         yield from _chosen(connection.channel(), host, ids)
 
 
-def retry(host: str, ids: list[str]) -> Iterator[Parked]:
+def retry(host: str, ids: list[str]) -> Iterator[ParkedMessage]:
     """Send parked messages again to where they were to go; yields each when that is done.
 
     Raises:
         AMQPError: as ``parked``; or the broker does not take a message: it stays parked.
     """
 
-    def resend(channel: BlockingChannel, item: Parked) -> None:
+    def resend(channel: BlockingChannel, item: ParkedMessage) -> None:
         if item.exchange is None or item.routing_key is None:
             raise AMQPError(f"parked message {item.id} does not say where it was to go")
         properties = copy.copy(item.message.properties)
@@ -95,14 +95,14 @@ def retry(host: str, ids: list[str]) -> Iterator[Parked]:
     return _take(host, ids, resend)
 
 
-def drop(host: str, ids: list[str]) -> Iterator[Parked]:
+def drop(host: str, ids: list[str]) -> Iterator[ParkedMessage]:
     """Delete parked messages for good; yields each. Errors as of ``parked``."""
     return _take(host, ids, lambda _channel, _item: None)
 
 
 def _take(
-    host: str, ids: list[str], use: Callable[[BlockingChannel, Parked], None]
-) -> Iterator[Parked]:
+    host: str, ids: list[str], use: Callable[[BlockingChannel, ParkedMessage], None]
+) -> Iterator[ParkedMessage]:
     with connected(host) as connection:
         channel = connection.channel()
         sending = connection.channel()  # one of its own: a refusal closes it
@@ -113,7 +113,7 @@ def _take(
             yield item
 
 
-def _chosen(channel: BlockingChannel, host: str, ids: list[str]) -> Iterator[Parked]:
+def _chosen(channel: BlockingChannel, host: str, ids: list[str]) -> Iterator[ParkedMessage]:
     everything = not ids or ALL in ids
     missing = set() if everything else set(ids)
     for message in waiting(channel, parking_queue(host)):
@@ -126,11 +126,13 @@ def _chosen(channel: BlockingChannel, host: str, ids: list[str]) -> Iterator[Par
         raise AMQPError(f"not parked at {host}: {', '.join(sorted(missing))}")
 
 
-def _to_parked(message: Message) -> Parked:
+def _to_parked(message: ReceivedMessage) -> ParkedMessage:
     headers: dict[str, Any] = message.properties.headers or {}
     names = ("UUID", EXCHANGE_HEADER, KEY_HEADER)
     uuid, exchange, routing_key = (
         value if isinstance(value := headers.get(name), str) else None for name in names
     )
     reason = str(headers.get(REASON_HEADER, "unknown"))
-    return Parked(message.properties.message_id or "", uuid, reason, exchange, routing_key, message)
+    return ParkedMessage(
+        message.properties.message_id or "", uuid, reason, exchange, routing_key, message
+    )

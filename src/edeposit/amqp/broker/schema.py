@@ -17,7 +17,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker
 
 from edeposit.amqp import settings
-from edeposit.amqp.broker.management import Ways
+from edeposit.amqp.broker.management import Administration
 from edeposit.amqp.broker.sessions import NoVirtualHostError, connected, host_settings
 from edeposit.amqp.contract import PARKING_SUFFIX
 
@@ -169,7 +169,7 @@ def create(host: str) -> Created:
         with connected(host) as connection:
             return Created(schema, "", declare(connection, schema))
     except NoVirtualHostError:
-        vhost_by = Ways().create_vhost(schema.vhost)
+        vhost_by = Administration().create_vhost(schema.vhost)
     with connected(host) as connection:
         return Created(schema, vhost_by, declare(connection, schema))
 
@@ -216,7 +216,7 @@ def compare(host: str) -> list[Finding]:
     return [
         Finding("virtual host", schema.vhost, "exists"),
         *entities,
-        *_inspect_bindings(schema, Ways()),
+        *_inspect_bindings(schema, Administration()),
     ]
 
 
@@ -308,8 +308,8 @@ def _value(text: str | None, type_name: str | None) -> tuple[bool, Any]:
     return type_name in (None, "longstr"), text
 
 
-def _inspect_bindings(schema: Schema, ways: Ways) -> list[Finding]:
-    existing = ways.bindings(schema.vhost)
+def _inspect_bindings(schema: Schema, administration: Administration) -> list[Finding]:
+    existing = administration.bindings(schema.vhost)
     findings = []
     for name, (queue, key) in zip(_binding_names(schema), schema.bindings, strict=True):
         state: State = "not checked"

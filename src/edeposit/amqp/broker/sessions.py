@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import pika
 
 from edeposit.amqp import settings
-from edeposit.amqp.engine import failures
-from edeposit.amqp.engine.failures import Failure
+from edeposit.amqp.engine import diagnosis
+from edeposit.amqp.engine.diagnosis import Diagnosis
 from edeposit.amqp.engine.parameters import getConParams
 from edeposit.amqp.errors import AMQPError, CallTimeoutError
 
@@ -37,7 +37,7 @@ class BrokerError(AMQPError):
         failure: what happened, with its stable code.
     """
 
-    def __init__(self, failure: Failure) -> None:
+    def __init__(self, failure: Diagnosis) -> None:
         super().__init__(str(failure))
         self.failure = failure
 
@@ -54,7 +54,7 @@ class NoVirtualHostError(NoConnectionError):
         vhost: its virtual host.
     """
 
-    def __init__(self, failure: Failure, host: str, vhost: str) -> None:
+    def __init__(self, failure: Diagnosis, host: str, vhost: str) -> None:
         super().__init__(failure)
         self.host = host
         self.vhost = vhost
@@ -91,8 +91,8 @@ def connect(host: str) -> pika.BlockingConnection:
     try:
         return pika.BlockingConnection(parameters)
     except (pika.exceptions.AMQPError, OSError) as error:
-        failure = failures.explain(error, parameters)
-        if failure.code == "no-vhost":
+        failure = diagnosis.diagnose(error, parameters)
+        if failure.code in ("no-vhost", "no-permission"):
             raise NoVirtualHostError(failure, host, vhost) from error
         raise NoConnectionError(failure) from error
 
@@ -133,7 +133,7 @@ def translated(host: str) -> Iterator[None]:
         yield
     except pika.exceptions.AMQPError as error:
         parameters = getConParams(host_settings(host)["vhost"])
-        raise BrokerError(failures.explain(error, parameters)) from error
+        raise BrokerError(diagnosis.diagnose(error, parameters)) from error
 
 
 def within(timeout: float | None, work: Callable[..., _T], *arguments: Any) -> _T:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from pika.exceptions import ChannelClosedByBroker
 
-from edeposit.amqp.broker.management import Ways
+from edeposit.amqp.broker.management import Administration
 from edeposit.amqp.broker.schema import Schema, schema_of
 from edeposit.amqp.broker.sessions import NoVirtualHostError, connected
 
@@ -84,12 +84,12 @@ class HostStatus(NamedTuple):
         return f"running ({', '.join(details)})" if details else "running"
 
 
-def status(host: str, ways: Ways) -> HostStatus:
+def status(host: str, administration: Administration) -> HostStatus:
     """Look at a service.
 
     Args:
         host: as ``get_amqp_settings()`` names it.
-        ways: to learn the unacked messages.
+        administration: to learn the unacked messages.
 
     Raises:
         BrokerError: no connection, or no permission to look at a queue.
@@ -98,17 +98,17 @@ def status(host: str, ways: Ways) -> HostStatus:
     schema = schema_of(host)
     daemon = _daemon_status(host)
     try:
-        rows = _queues(schema, ways)
+        rows = _queues(schema, administration)
     except NoVirtualHostError:
         return HostStatus(host, schema.vhost, False, [], None, daemon)
     parked = rows.pop()
     return HostStatus(host, schema.vhost, True, rows, parked.ready, daemon)
 
 
-def _queues(schema: Schema, ways: Ways) -> list[QueueStatus]:
+def _queues(schema: Schema, administration: Administration) -> list[QueueStatus]:
     rows = []
     with connected(schema.host) as connection:
-        unacked = ways.unacked(schema.vhost, schema.queues)
+        unacked = administration.unacked(schema.vhost, schema.queues)
         for queue in (*schema.queues, schema.parking):
             channel = connection.channel()
             try:

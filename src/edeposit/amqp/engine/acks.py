@@ -6,8 +6,6 @@ of earlier channels. A serial of an earlier channel is recognised and ignored; t
 its message back into the queue anyway.
 """
 
-from collections import deque
-
 from edeposit.amqp.engine import frames
 
 
@@ -17,29 +15,26 @@ class AckMerger:
     def __init__(self) -> None:
         self._base = 0
         self._last = 0
-        self._open: deque[int] = deque()
-        self._settled: set[int] = set()
-        self._acked: set[int] = set()
+        # The unacked deliveries in their order, each with: may its ack go out?
+        self._unacked: dict[int, bool] = {}
+        self._settled: list[int] = []
 
     def delivered(self, delivery_tag: int) -> int:
         """Note a delivery of the current channel; returns its serial number."""
         serial = self._base + delivery_tag
         self._last = serial
-        self._open.append(serial)
+        self._unacked[serial] = False
         return serial
-
-    def is_current(self, serial: int) -> bool:
-        """Does this serial belong to the current channel?"""
-        return serial > self._base
 
     def settle(self, serial: int) -> None:
         """The delivery is answered: its ack may go out with the next ``take()``."""
-        if serial > self._base:
-            self._settled.add(serial)
+        if self._unacked.get(serial) is False:
+            self._unacked[serial] = True
+            self._settled.append(serial)
 
     def give_back(self, channel: int, serial: int) -> bytes:
         """Encode the return of one delivery to its queue."""
-        self._acked.add(serial)
+        self._unacked.pop(serial, None)
         return frames.nack_frame(channel, serial - self._base, requeue=True)
 
     @property
@@ -49,31 +44,26 @@ class AckMerger:
 
     def take(self, channel: int) -> list[bytes]:
         """Encode the acks of all settled deliveries, in as few frames as is correct."""
-        settled, acked, open_ = self._settled, self._acked, self._open
-        merged, count = 0, 0
-        while open_:
-            serial = open_[0]
-            if serial in settled:
-                settled.discard(serial)
-                merged = serial
-                count += 1
-            elif serial in acked:
-                acked.discard(serial)
-            else:
+        unacked = self._unacked
+        first = []
+        for serial, is_settled in unacked.items():
+            if not is_settled:
                 break
-            open_.popleft()
+            first.append(serial)
+        for serial in first:
+            del unacked[serial]
         result = []
-        if count:
-            result.append(frames.ack_frame(channel, merged - self._base, count > 1))
-        for serial in settled:
-            result.append(frames.ack_frame(channel, serial - self._base, False))
-        acked |= settled
-        settled.clear()
+        if first:
+            result.append(frames.ack_frame(channel, first[-1] - self._base, len(first) > 1))
+        if len(first) < len(self._settled):
+            for serial in self._settled:
+                if unacked.pop(serial, None) is not None:
+                    result.append(frames.ack_frame(channel, serial - self._base, False))
+        self._settled = []
         return result
 
     def reset(self) -> None:
         """The channel is gone: everything unacked has returned to its queue."""
         self._base = self._last
-        self._open.clear()
-        self._settled.clear()
-        self._acked.clear()
+        self._unacked.clear()
+        self._settled = []

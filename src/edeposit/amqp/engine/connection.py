@@ -1,43 +1,39 @@
 """One connection to RabbitMQ that outlives its sockets.
 
 ``BrokerConnection`` owns the I/O loop, the pika connection and one channel in confirm mode; it
-connects, reconnects with backoff, publishes and reports. What the channel is for (which queue,
-which checks) is its owner's business: ``PikaDaemon`` consumes a service's queue, ``AMQPClient``
+connects, watches, and reconnects with backoff. What flows on the channel is ``Traffic``'s job;
+what the channel is for is its owner's: ``PikaDaemon`` consumes a service's queue, ``AMQPClient``
 its replies.
 
 Threads: everything runs on the I/O thread, the one that calls ``run()``. Other threads may only
-call ``post()``, which wakes the loop once for a batch, not once per message, and may wait on
-``clear_to_send``. No handler ever runs on the I/O thread, so heartbeats are always answered.
+call ``post()`` and wait on ``clear_to_send``. No handler ever runs on the I/O thread, so heartbeats
+are always answered.
 
 What must stay true: whatever a lost channel invalidates (sequence numbers, delivery tags, the
-consumer) is dropped in one place, ``_down()``.
+consumer) is dropped in one place, ``_down()``; and no exception ends the loop: it costs the
+connection (``_on_error``), and the next attempt comes after a pause.
 """
 
 import logging
-import random
-import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import pika
-from pika.adapters.select_connection import IOLoop
 from pika.channel import Channel
-from pika.spec import Basic, BasicProperties
+from pika.exceptions import NoFreeChannels
 
-from edeposit.amqp.engine import failures
-from edeposit.amqp.engine.failures import Failure
-from edeposit.amqp.engine.fastconnection import AdapterConnection
-from edeposit.amqp.engine.publisher import Outgoing, Publisher
-from edeposit.amqp.errors import AMQPError, MessageTooLargeError, PublishError
+from edeposit.amqp.engine import diagnosis
+from edeposit.amqp.engine.backoff import Backoff
+from edeposit.amqp.engine.deadline import ConfirmDeadline
+from edeposit.amqp.engine.diagnosis import Diagnosis
+from edeposit.amqp.engine.fastconnection import FastConnection
+from edeposit.amqp.engine.loop import GuardedLoop
+from edeposit.amqp.engine.owner import ConnectionOwner
+from edeposit.amqp.engine.traffic import Life, Traffic
+from edeposit.amqp.errors import AMQPError
 
 logger = logging.getLogger(__name__)
-
-# Back-pressure: a handler that publishes faster than the broker confirms has to wait. 64 MiB
-# holds two of the largest usual messages, and keeps a stalled broker from filling the memory.
-_HIGH_WATER_BYTES = 64 * 1024 * 1024
-_HIGH_WATER_MESSAGES = 10_000
 
 # A connection that worked this long (s) starts its backoff anew when it is lost.
 _STABLE = 5.0
@@ -49,114 +45,59 @@ class ConfirmTimeoutError(AMQPError):
     """The broker has not confirmed a message in time; the connection is given up."""
 
 
-class Backoff:
-    """Growing, jittered delays between attempts (seconds).
-
-    The jitter keeps many daemons from knocking at a restarted broker in the same moment.
-    """
-
-    def __init__(self, first: float = 0.25, cap: float = 30.0) -> None:
-        self._first = first
-        self._cap = cap
-        self.attempts = 0
-
-    def next(self, *, stubborn: bool = False) -> float:
-        """The delay before the next attempt; ``stubborn`` failures are retried more slowly."""
-        full = min(self._cap, self._first * (8 if stubborn else 1) * 2.0 ** min(self.attempts, 16))
-        self.attempts += 1
-        return random.uniform(full / 2, full)
-
-    def reset(self) -> None:
-        """The next delay is a short one again."""
-        self.attempts = 0
-
-
-class ConnectionOwner(Protocol):
-    """Who uses a connection; all calls come on the I/O thread."""
-
-    def on_channel(self, channel: Channel) -> None:
-        """A fresh channel in confirm mode: prepare it, then call ``usable()``."""
-
-    def on_usable(self) -> None:
-        """``usable()`` was called: messages may flow."""
-
-    def on_deliver(
-        self,
-        method: Basic.Deliver,
-        properties: BasicProperties,
-        body: bytes,
-        error: Exception | None,
-    ) -> None:
-        """A message arrived; ``error`` if its properties cannot be decoded."""
-
-    def on_batch_end(self) -> None:
-        """The frames of one read, or one batch of posted work, are done: write acks now."""
-
-    def on_cancelled(self) -> None:
-        """The broker has cancelled the consumer; the channel goes on."""
-
-    def on_down(self, failure: Failure, unconfirmed: list[Outgoing]) -> None:
-        """The channel is gone, with everything that hung on it."""
-
-    def on_retry(self, failure: Failure, delay: float) -> bool:
-        """Another attempt comes in ``delay`` seconds; False gives up."""
-
-    def on_blocked(self, blocked: bool) -> None:
-        """The broker has stopped, or resumed, taking messages (memory or disk alarm)."""
-
-    def on_tick(self) -> None:
-        """About once a second."""
-
-
-class BrokerConnection:
+class BrokerConnection(Traffic):
     """A self-healing connection with pipelined, confirmed publishing.
 
     Args:
-        parameters: where to connect; replaced at will, used at the next attempt.
+        parameters: where to connect, or a function that returns it; read at each attempt.
         owner: is told what happens.
         confirm_timeout: seconds until an unconfirmed message ends the connection.
         max_message_size: bytes the broker accepts, 0 to learn it from its first refusal.
+
+    Attributes:
+        ioloop: the loop; only for the I/O thread, but for ``post``.
     """
 
     def __init__(
         self,
-        parameters: pika.ConnectionParameters,
+        parameters: pika.ConnectionParameters | Callable[[], pika.ConnectionParameters],
         owner: ConnectionOwner,
         *,
         confirm_timeout: float = 30.0,
         max_message_size: int = 0,
     ) -> None:
-        self.parameters = parameters
-        self.owner = owner
-        self.confirm_timeout = confirm_timeout
-        self.max_message_size = max_message_size
-        self.ioloop = IOLoop()
-        self.publisher = Publisher()
-        self.connection: AdapterConnection | None = None
-        self.channel: Channel | None = None
-        self.is_usable = False
-        self.blocked = False
-        self.clear_to_send = threading.Event()
+        super().__init__(owner, max_message_size)
+        self._parameters = parameters
+        self._tried = self.parameters
+        self.ioloop = GuardedLoop(self._on_error, self.on_batch_end)
+        self.post = self.ioloop.post
+        self._deadline = ConfirmDeadline(confirm_timeout, _TICK)
         self._backoff = Backoff()
         self._usable_since = 0.0
-        self._closing = False
-        self._finished = False
-        self._gate_open = False
-        self._inbox: deque[tuple[Callable[[Any], None], Any]] = deque()
-        self._woken = False
-        self._chunks: list[bytes] = []
-        self._last_tick = 0.0
+
+    @property
+    def parameters(self) -> pika.ConnectionParameters:
+        """Where the next attempt connects to."""
+        return self._parameters() if callable(self._parameters) else self._parameters
 
     # --- life -------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Connect and work until ``close()`` has finished or the owner gives up."""
-        self._last_tick = time.monotonic()
+        """Connect and work until ``close()`` has finished or the owner gives up.
+
+        Raises:
+            OSError: no file descriptor is left for the loop itself, and the owner did not give up.
+        """
         self.ioloop.call_later(_TICK, self._tick)
-        self._connect()
+        self.ioloop.add_callback(self._connect)
         try:
             self.ioloop.start()
+        except OSError as error:
+            self._lost(error)
+            if self.life is not Life.CLOSED:
+                raise
         finally:
+            self.life = Life.CLOSED
             self.open_gate()
             self.ioloop.close()
 
@@ -166,11 +107,10 @@ class BrokerConnection:
         Returns:
             False if it was closing already.
         """
-        if self._closing:
+        if self.life in (Life.CLOSING, Life.CLOSED):
             return False
-        self._closing = True
         self.flush()
-        self.is_usable = False
+        self.life = Life.CLOSING
         self.ioloop.call_later(_CLOSE_TIMEOUT, self.stop)
         if self.connection is None or self.connection.is_closed:
             self.stop()
@@ -179,173 +119,92 @@ class BrokerConnection:
         return True
 
     def stop(self) -> None:
-        """End at once: drop the socket, let ``run()`` return."""
-        self._closing = self._finished = True
+        """End at once: drop the socket, let ``run()`` return. Idempotent."""
+        if self.life is Life.CLOSED:
+            return
+        self.life = Life.CLOSED
         self.open_gate()
         if self.connection is not None and not self.connection.is_closed:
             # Its close callback stops the loop; the timer is for a connection that has none left.
-            self.connection.abort_stream(AMQPError("stopped"))
             self.ioloop.call_later(0.5, self.ioloop.stop)
+            self.connection.discard(AMQPError("stopped"))
         else:
             self.ioloop.stop()
-
-    # --- other threads ----------------------------------------------------------------------
-
-    def post(self, function: Callable[[Any], None], argument: Any) -> None:
-        """Have ``function(argument)`` called on the I/O thread. Thread-safe, never blocks."""
-        self._inbox.append((function, argument))
-        if not self._woken:
-            self._woken = True
-            self.ioloop.add_callback_threadsafe(self._drain_inbox)
-
-    def _drain_inbox(self) -> None:
-        # The flag goes first: whoever appends after this line wakes the loop again.
-        self._woken = False
-        inbox = self._inbox
-        try:
-            for _ in range(len(inbox)):
-                function, argument = inbox.popleft()
-                function(argument)
-            self.owner.on_batch_end()
-            self.flush()
-        except Exception as error:
-            # A defect of ours. Whatever it left half done is unacked: a new connection gets it
-            # delivered again.
-            logger.exception("internal error, the connection is given up")
-            if self.connection is not None:
-                self.connection.abort_stream(AMQPError(f"internal error: {error!r}"))
-        if inbox and not self._woken:
-            self._woken = True
-            self.ioloop.add_callback_threadsafe(self._drain_inbox)
-
-    # --- publishing (I/O thread) ------------------------------------------------------------
-
-    def publish(self, outgoing: Outgoing) -> None:
-        """Write a message; its ``done`` is called when the broker has taken or refused it.
-
-        Without a usable channel ``done`` gets a ``PublishError`` at once.
-        """
-        connection, channel = self.connection, self.channel
-        if connection is None or channel is None or not self.is_usable:
-            outgoing.done(outgoing, PublishError("no connection to the broker"))
-            return
-        limit = self.max_message_size
-        if limit and len(outgoing.body) > limit:
-            outgoing.done(outgoing, MessageTooLargeError(len(outgoing.body), limit))
-            return
-        try:
-            chunks = self.publisher.encode(
-                outgoing, channel.channel_number, connection.params.frame_max
-            )
-        except PublishError as error:
-            outgoing.done(outgoing, error)
-            return
-        self._chunks += chunks
-        if self._congested():
-            self._update_clear_to_send()
-
-    def write(self, chunks: list[bytes]) -> None:
-        """Queue encoded frames (acks) for the next ``flush()``."""
-        self._chunks += chunks
-
-    def flush(self) -> None:
-        """Hand all queued frames to the socket in as few writes as possible."""
-        if self._chunks:
-            chunks, self._chunks = self._chunks, []
-            if self.connection is not None and self.connection.is_open:
-                self.connection.emit(chunks)
-
-    def open_gate(self) -> None:
-        """Let everybody who waits for ``clear_to_send`` go on, for good (shutdown)."""
-        self._gate_open = True
-        self.clear_to_send.set()
-
-    def _congested(self) -> bool:
-        return (
-            self.publisher.unconfirmed_bytes > _HIGH_WATER_BYTES
-            or len(self.publisher) > _HIGH_WATER_MESSAGES
-        )
-
-    def _update_clear_to_send(self) -> None:
-        if self._gate_open or (self.is_usable and not self.blocked and not self._congested()):
-            self.clear_to_send.set()
-        else:
-            self.clear_to_send.clear()
-
-    # --- what the adapter reports -----------------------------------------------------------
-
-    def on_deliver(
-        self,
-        method: Basic.Deliver,
-        properties: BasicProperties,
-        body: bytes,
-        error: Exception | None,
-    ) -> None:
-        self.owner.on_deliver(method, properties, body, error)
-
-    def on_return(self, method: Basic.Return, properties: BasicProperties, body: bytes) -> None:
-        self.publisher.returned(properties, method.reply_code, method.reply_text)
-
-    def on_confirm(self, delivery_tag: int, multiple: bool, positive: bool) -> None:
-        self.publisher.confirmed(delivery_tag, multiple, positive)
-        if not self.clear_to_send.is_set():
-            self._update_clear_to_send()
-
-    def on_batch_end(self) -> None:
-        self.owner.on_batch_end()
-        self.flush()
 
     # --- connecting -------------------------------------------------------------------------
 
     def _connect(self) -> None:
-        if self._closing:
+        if self.life in (Life.CLOSING, Life.CLOSED):
             return
-        self.connection = AdapterConnection(
-            self.parameters,
+        self.life = Life.CONNECTING
+        try:
+            self._tried = self.parameters
+        except Exception as error:  # such as unreadable TLS files; they may be repaired
+            self._lost(error)
+            return
+        self.connection = FastConnection(
+            self._tried,
             on_open_callback=self._on_open,
-            on_open_error_callback=self._on_open_error,
-            on_close_callback=self._on_closed,
+            on_open_error_callback=self._on_lost,
+            on_close_callback=self._on_lost,
             custom_ioloop=self.ioloop,
         )
+        self.connection.on_error = self._on_error
 
-    def _on_open(self, connection: Any) -> None:
+    def _on_open(self, connection: FastConnection) -> None:
+        if connection is not self.connection:
+            return
+        self.frame_max = connection.params.frame_max or self.frame_max
         connection.add_on_connection_blocked_callback(lambda *_: self._set_blocked(True))
         connection.add_on_connection_unblocked_callback(lambda *_: self._set_blocked(False))
         self._open_channel()
 
     def _open_channel(self) -> None:
-        if self._closing or self.connection is None or not self.connection.is_open:
+        if self.life in (Life.CLOSING, Life.CLOSED):
             return
-        self.connection.channel(on_open_callback=self._on_channel_open)
+        if self.connection is not None and self.connection.is_open:
+            self.life = Life.CONNECTING
+            self.connection.channel(on_open_callback=self._on_channel_open)
+
+    def reopen(self) -> None:
+        """If only the channel was lost, open it now instead of after the pause."""
+        if self.life is Life.WAITING:
+            self._open_channel()
 
     def _on_channel_open(self, channel: Channel) -> None:
+        if channel.connection is not self.connection:
+            return
         self.channel = channel
         channel.add_on_close_callback(self._on_channel_closed)
         channel.add_on_cancel_callback(lambda _frame: self.owner.on_cancelled())
-        # The adapter takes the confirms; pika only has to switch the mode on.
+        # ``FastConnection`` takes the confirms; pika only has to switch the mode on.
         channel.confirm_delivery(lambda _frame: None, callback=self._on_confirm_mode)
 
     def _on_confirm_mode(self, _frame: Any) -> None:
-        if self.connection is not None and self.channel is not None and not self._closing:
-            self.connection.watch(self.channel.channel_number, self)
-            self.owner.on_channel(self.channel)
+        if self.connection is None or self.channel is None or self.life is not Life.CONNECTING:
+            return
+        self.connection.watch(self.channel.channel_number, self)
+        self.owner.on_channel(self.channel)
 
     def usable(self) -> None:
         """The owner has prepared the channel: let messages flow."""
-        self.is_usable = True
+        if self.life not in (Life.CONNECTING, Life.USABLE):
+            return
+        self.life = Life.USABLE
         self._usable_since = time.monotonic()
-        self._update_clear_to_send()
+        self._update_gate()
         self.owner.on_usable()
 
     def _set_blocked(self, blocked: bool) -> None:
         self.blocked = blocked
-        self._update_clear_to_send()
+        self._update_gate()
         self.owner.on_blocked(blocked)
 
     def probe(self, queue: str, done: Callable[[bool], None]) -> None:
         """Ask on a channel of its own whether a queue exists; ``done(answer)`` follows.
 
-        A failed check closes its channel, so it must not be the one that messages hang on.
+        A failed check closes its channel, so it must not be the one that carries messages. If the
+        broker allows no second channel the answer is True: the consumer's own failure will tell.
         """
         if self.connection is None or not self.connection.is_open:
             done(False)
@@ -359,62 +218,89 @@ class BrokerConnection:
             channel.queue_declare(queue, passive=True, callback=found)
 
         answered: list[bool] = []
-        self.connection.channel(on_open_callback=opened).add_on_close_callback(
-            lambda _channel, _reason: done(bool(answered))
-        )
+        try:
+            channel = self.connection.channel(on_open_callback=opened)
+        except NoFreeChannels:
+            done(True)
+        else:
+            channel.add_on_close_callback(lambda _channel, _reason: done(bool(answered)))
 
     # --- losing -----------------------------------------------------------------------------
 
-    def _on_open_error(self, _connection: Any, error: BaseException) -> None:
-        self._lost(error)
+    def _on_error(self, error: Exception) -> None:
+        """Something on the I/O thread raised: the connection is in an unknown state, drop it.
 
-    def _on_closed(self, _connection: Any, error: BaseException) -> None:
-        self._lost(error)
+        What it left half done is unacked: a new connection gets it delivered again.
+        """
+        logger.error("internal error, the connection is dropped", exc_info=error)
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.discard(error)
+        if self.life in (Life.CLOSING, Life.CLOSED):
+            self.life = Life.CLOSED
+            self.open_gate()
+            self.ioloop.stop()
+        elif connection is not None or self.life is not Life.WAITING:
+            self._lost(error)
+
+    def _on_lost(self, connection: FastConnection, error: BaseException) -> None:
+        """pika could not connect, or lost the connection."""
+        if connection is self.connection:
+            self.connection = None
+            self._lost(error)
 
     def _lost(self, error: BaseException) -> None:
         self.blocked = False
-        failure = failures.explain(error, self.parameters)
-        self._down(failure)
-        if self._closing:
-            self._finished = True
+        failure = diagnosis.diagnose(error, self._tried)
+        if self.life in (Life.CLOSING, Life.CLOSED):
+            self.life = Life.CLOSED
+            self._down(failure)
             self.ioloop.stop()
         else:
+            self._down(failure)
             self._retry(failure, self._connect)
 
     def _on_channel_closed(self, channel: Channel, reason: Exception) -> None:
         connection = self.connection
         if channel is not self.channel or connection is None or not connection.is_open:
             return  # the connection's own callback follows
-        failure = failures.explain(reason, self.parameters)
-        too_large = failures.too_large(reason)
+        failure = diagnosis.diagnose(reason, self._tried)
+        too_large = diagnosis.too_large(reason)
         if too_large is not None:
             self.max_message_size = too_large[1]
             logger.warning("the broker takes messages up to %d bytes", too_large[1])
+        closing = self.life in (Life.CLOSING, Life.CLOSED)
         self._down(failure)
 
-        def reopen() -> None:
-            if self.connection is connection and self.channel is None:
-                self._open_channel()
+        def reopen_same() -> None:
+            if self.connection is connection:
+                self.reopen()
 
-        if not self._closing:
-            self._retry(failure, reopen)
+        if not closing:
+            self._retry(failure, reopen_same)
 
-    def _down(self, failure: Failure) -> None:
+    def _down(self, failure: Diagnosis) -> None:
         """Drop everything that the lost channel invalidates: the one place for it."""
         if self.connection is not None:
             self.connection.unwatch()
-        was_stable = self.is_usable and time.monotonic() - self._usable_since > _STABLE
-        if was_stable:
+        if self.life is Life.USABLE and time.monotonic() - self._usable_since > _STABLE:
             self._backoff.reset()
-        self.is_usable = False
-        self.channel = None
-        self._chunks.clear()
-        self._update_clear_to_send()
-        self.owner.on_down(failure, self.publisher.lost())
+        if self.life not in (Life.CLOSING, Life.CLOSED):
+            self.life = Life.WAITING
+        unconfirmed = self._drop_traffic()
+        try:
+            self.owner.on_down(failure, unconfirmed)
+        except Exception:
+            logger.exception("internal error after a lost connection")
 
-    def _retry(self, failure: Failure, attempt: Callable[[], None]) -> None:
-        delay = self._backoff.next(stubborn=failure.stubborn)
-        if self.owner.on_retry(failure, delay):
+    def _retry(self, failure: Diagnosis, attempt: Callable[[], None]) -> None:
+        delay = self._backoff.next(transient=failure.transient)
+        try:
+            goes_on = self.owner.on_retry(failure, delay)
+        except Exception:
+            logger.exception("internal error before the next attempt")
+            goes_on = True
+        if goes_on:
             self.ioloop.call_later(delay, attempt)
         else:
             self.stop()
@@ -422,22 +308,13 @@ class BrokerConnection:
     # --- watching ---------------------------------------------------------------------------
 
     def _tick(self) -> None:
-        if self._finished:
+        if self.life is Life.CLOSED:
             return
-        now = time.monotonic()
-        # After a stop (SIGSTOP, suspend) confirms may be waiting unread: give them a turn first.
-        frozen = now - self._last_tick > 5 * _TICK
-        self._last_tick = now
-        oldest = self.publisher.oldest()
-        if (
-            oldest is not None
-            and not self.blocked
-            and not frozen
-            and now - oldest > self.confirm_timeout
-            and self.connection is not None
-        ):
-            self.connection.abort_stream(
-                ConfirmTimeoutError(f"no confirm from the broker in {self.confirm_timeout:g} s")
+        self.ioloop.call_later(_TICK, self._tick)
+        overdue = self._deadline.is_over(self.publisher.oldest())
+        if overdue and not self.blocked and self.connection is not None:
+            limit = self._deadline.limit
+            self.connection.discard(
+                ConfirmTimeoutError(f"no confirm from the broker in {limit:g} s")
             )
         self.owner.on_tick()
-        self.ioloop.call_later(_TICK, self._tick)

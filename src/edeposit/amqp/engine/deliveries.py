@@ -1,118 +1,142 @@
-"""Deliveries on their way through a daemon, and the copies of messages that are put aside.
+"""Deliveries on their way through a daemon, and the copies of messages that are parked.
 
 A delivery ends in exactly one of: answered and acked, parked and acked, given back to its queue.
-It survives its channel: when the connection is lost while its handler runs, it is *detached*;
-the broker sends the message again, and that copy takes over the running job instead of starting
-a second one (see ``PikaDaemon``).
+It survives its channel: when the connection is lost while its handler runs, it has no tag until
+the broker delivers the message again; that copy's tag then belongs to the running job.
 """
 
-import copy
+from collections.abc import Callable
+from enum import Enum
 from typing import Any
 
 from pika.spec import Basic, BasicProperties
 
-from edeposit.amqp.contract import EXCHANGE_HEADER, KEY_HEADER, PARKING_SUFFIX, REASON_HEADER
-from edeposit.amqp.engine.publisher import Outgoing, new_message_id
-from edeposit.amqp.errors import PublishError
+from edeposit.amqp.engine import frames
+from edeposit.amqp.engine.publisher import Done, Outgoing
+from edeposit.amqp.errors import PublishError, UnencodableError
+
+
+class State(Enum):
+    """How far a delivery has come."""
+
+    WAITING = "no handler has begun it"
+    RUNNING = "a handler works on it"
+    FINISHED = "its handler is done, the broker has not confirmed all replies"
+    ENDED = "acked, given back or forgotten"
+
+
+# ``mark_parked(properties, reason, exchange, routing_key, only_reason)`` returns the properties of
+# a parked copy; ``contract`` has it, because it names headers.
+MarkParked = Callable[[BasicProperties, str, str, str, bool], BasicProperties]
+
+#: The identity of a delivery that nobody has needed yet.
+UNKNOWN: Any = object()
 
 
 class Delivery:
-    """One message from the broker. All but ``begun`` belongs to the I/O thread.
+    """One message from the broker. All but the step to RUNNING happens on the I/O thread.
 
     Attributes:
         handle: what ``ack()`` takes; a delivery tag that stays unique over reconnects.
-        serial: the same, or after a take-over that of the broker's copy.
-        open: replies that the broker has not confirmed yet, in their order.
-        begun: a handler thread has started on it.
-        finished: the handler is done with it; it is acked once ``open`` is empty.
-        detached: its channel is gone; it waits for the broker's copy.
-        dead: nobody waits for its result any more.
+        tags: serials (see ``acks``) on the current channel: usually one, none while its channel
+            is gone, several if the broker has delivered the message again on the same channel.
+        replies: what was sent for it and is not confirmed yet, in order.
+        identity: what its copies are recognised by, None if they cannot be; see ``jobs``.
+        deaths: how many processes have died while they handled it.
     """
 
     __slots__ = (
-        "begun", "body", "dead", "detached", "finished", "handle", "method", "open", "properties",
-        "serial",
-    )  # fmt: skip
+        "body",
+        "deaths",
+        "handle",
+        "identity",
+        "method",
+        "properties",
+        "replies",
+        "state",
+        "tags",
+    )
 
     def __init__(
         self, serial: int, method: Basic.Deliver, properties: BasicProperties, body: bytes
     ) -> None:
-        self.handle = self.serial = serial
+        self.handle = serial
+        self.tags: tuple[int, ...] = (serial,)
         self.method = method
         self.properties = properties
         self.body = body
-        self.open: dict[Outgoing, None] = {}
-        self.begun = False
-        self.finished = False
-        self.detached = False
-        self.dead = False
+        self.replies: dict[Outgoing, None] = {}
+        self.state = State.WAITING
+        self.identity: Any = UNKNOWN
+        self.deaths = 0
 
 
-class Parked(Outgoing):
-    """A copy for the parking queue, of an undeliverable reply or of an unanswerable request.
+class ParkedCopy(Outgoing):
+    """A copy for the parking queue: of a reply that no queue takes, or of a request.
 
     Attributes:
-        original: the reply that could not be delivered; None if the request itself is parked.
-        fallback: what to publish if there is no parking queue.
+        original: the reply; None if the request itself is parked.
+        cause: why the reply could not be delivered; None for a request.
+        fallback: what to publish if the request cannot be parked.
+        has_declared: the parking queue was declared for this copy.
     """
 
-    __slots__ = ("fallback", "original")
+    __slots__ = ("cause", "fallback", "has_declared", "mark", "original", "source")
 
-    original: Outgoing | None
-    fallback: Outgoing | None
+    def __init__(
+        self,
+        queue: str,
+        source: tuple[BasicProperties, str, str, str],
+        body: bytes,
+        mark: MarkParked,
+        done: Done,
+        owner: Delivery | None,
+    ) -> None:
+        self.source = source
+        self.mark = mark
+        self.original: Outgoing | None = None
+        self.cause: PublishError | None = None
+        self.fallback: Outgoing | None = None
+        self.has_declared = False
+        properties = _encodable(mark, source)
+        super().__init__("", queue, body, properties, done, owner)
 
-    def strip(self) -> bool:
+    def reduce(self) -> bool:
         """Keep only the headers that say why it is parked; False if that is so already.
 
         The original's own headers may fill the frame by themselves.
         """
-        headers = self.properties.headers
-        kept = {name: headers[name] for name in (REASON_HEADER, EXCHANGE_HEADER, KEY_HEADER)}
-        self.properties.headers = kept
-        return len(kept) < len(headers)
+        reduced = self.mark(*self.source, True)
+        if len(reduced.headers) >= len(self.properties.headers):
+            return False
+        self.replace_properties(reduced)
+        return True
 
 
-def park_reply(reply: Outgoing, queue: str, error: PublishError, done: Any) -> Parked:
-    """Copy an undeliverable reply for ``<queue>.undeliverable``."""
-    parked = _parked(
-        reply.properties, reply.body, queue, str(error), reply.exchange, reply.routing_key, done
-    )
-    parked.owner = reply.owner
-    parked.original = reply
-    return parked
+def _encodable(mark: MarkParked, source: tuple[BasicProperties, str, str, str]) -> BasicProperties:
+    properties = mark(*source, False)
+    try:
+        frames.encode_checked(properties)
+    except UnencodableError:
+        return mark(*source, True)
+    return properties
+
+
+def park_reply(
+    reply: Outgoing, queue: str, error: PublishError, mark: MarkParked, done: Done
+) -> ParkedCopy:
+    """Copy an undeliverable reply for the parking queue."""
+    source = (reply.properties, str(error), reply.exchange, reply.routing_key)
+    copy = ParkedCopy(queue, source, reply.body, mark, done, reply.owner)
+    copy.original = reply
+    copy.cause = error
+    return copy
 
 
 def park_request(
-    delivery: Delivery, queue: str, reason: str, done: Any, fallback: Outgoing | None = None
-) -> Parked:
-    """Copy a request that cannot be answered for ``<queue>.undeliverable``."""
+    delivery: Delivery, queue: str, reason: str, mark: MarkParked, done: Done
+) -> ParkedCopy:
+    """Copy a request that cannot be answered for the parking queue."""
     method = delivery.method
-    parked = _parked(
-        delivery.properties, delivery.body, queue, reason, method.exchange, method.routing_key, done
-    )
-    parked.owner = delivery
-    parked.fallback = fallback
-    return parked
-
-
-def _parked(
-    properties: BasicProperties,
-    body: bytes,
-    queue: str,
-    reason: str,
-    exchange: str,
-    routing_key: str,
-    done: Any,
-) -> Parked:
-    properties = copy.copy(properties)
-    properties.headers = dict(properties.headers or {})
-    properties.headers[REASON_HEADER] = reason[:1000]
-    properties.headers[EXCHANGE_HEADER] = exchange
-    properties.headers[KEY_HEADER] = routing_key
-    properties.delivery_mode = 2
-    properties.message_id = new_message_id()
-    # An expiration would let the parked copy vanish; user_id is checked against our own user.
-    properties.expiration = properties.user_id = None
-    parked = Parked("", queue + PARKING_SUFFIX, body, properties, done)
-    parked.original = parked.fallback = None
-    return parked
+    source = (delivery.properties, reason, method.exchange, method.routing_key)
+    return ParkedCopy(queue, source, delivery.body, mark, done, delivery)

@@ -7,13 +7,14 @@ sends deliveries and confirms through a general callback table. For one channel,
 and channel methods stay pika's.
 
 What must stay true: ``bytes_received`` and ``bytes_sent`` keep counting (pika's heartbeat checker
-lives on them), and content that cannot be decoded is delivered all the same, with the error. pika
-would drop the connection and meet the same message again after reconnecting, for ever.
+lives on them), and content that cannot be decoded is delivered nevertheless, with the error. pika
+would drop the connection and meet the same message again after each reconnect.
 
 The overridden names are pika's private ones: ``setup.py`` pins pika below the next minor version
 and ``tests/engine/test_fastconnection.py`` fails when they change.
 """
 
+import logging
 import struct
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -24,6 +25,9 @@ import pika.frame
 from pika.spec import Basic, BasicProperties
 
 from edeposit.amqp.engine import frames
+from edeposit.amqp.engine.properties import decode_properties, short_string
+
+logger = logging.getLogger(__name__)
 
 _FRAME_START = struct.Struct(">BHI")
 _METHOD_ID = struct.Struct(">I")
@@ -45,7 +49,7 @@ class ChannelEvents(Protocol):
         body: bytes,
         error: Exception | None,
     ) -> None:
-        """A message; ``error`` says why its properties could not be decoded (then empty)."""
+        """A message; ``error`` says why a part of its properties is missing."""
 
     def on_return(self, method: Basic.Return, properties: BasicProperties, body: bytes) -> None:
         """A mandatory message that the broker could not route."""
@@ -57,11 +61,14 @@ class ChannelEvents(Protocol):
         """All frames of one read have been reported."""
 
 
-class AdapterConnection(pika.SelectConnection):
+class FastConnection(pika.SelectConnection):
     """A SelectConnection that reports one channel's content frames directly."""
 
     _watched: int = 0
     _events: ChannelEvents | None = None
+    #: Gets what a callback raised while frames were read; pika would drop the stream, and only
+    #: log why.
+    on_error: Callable[[Exception], None] | None = None
     _content: Any = None
     _frame_buffer: bytes
 
@@ -88,21 +95,38 @@ class AdapterConnection(pika.SelectConnection):
             self.frames_sent += 1
             self._adapter_emit_data(chunk)
 
-    @property
-    def unsent(self) -> int:
-        """Bytes that wait in the transport because the broker does not read."""
-        return self._get_write_buffer_size() if self._transport is not None else 0
+    def close_copy(self) -> None:
+        """In a forked child: close its copy of the socket, which stays the parent's."""
+        sock = getattr(self._transport, "_sock", None)
+        if sock is not None:
+            sock.close()
 
-    def abort_stream(self, error: Exception) -> None:
-        """Drop the socket without a closing handshake; the close callback follows."""
-        if not self.is_closed:
+    def discard(self, error: Exception) -> None:
+        """Drop the socket without a closing handshake, whatever state pika is in.
+
+        The close callback follows if pika can still call it. Never raises.
+        """
+        if self.is_closed:
+            return
+        try:
             self._terminate_stream(error)
+        except Exception:
+            logger.exception("pika could not drop a connection")
 
     def _on_data_available(self, data_in: bytes) -> None:
-        events = self._events
-        if events is None:
-            super()._on_data_available(data_in)
-            return
+        try:
+            if self._events is None:
+                super()._on_data_available(data_in)
+            else:
+                self._parse(data_in, self._events)
+        except pika.exceptions.AMQPError:
+            raise  # pika's own way to drop a stream
+        except Exception as error:
+            if self.on_error is None:
+                raise
+            self.on_error(error)
+
+    def _parse(self, data_in: bytes, events: ChannelEvents) -> None:
         buffer = self._frame_buffer + data_in if self._frame_buffer else data_in
         self._frame_buffer = b""
         position, end = 0, len(buffer)
@@ -189,11 +213,7 @@ class _Content:
         """Take one frame; True when the message is complete."""
         if frame_type == frames.HEADER:
             self.missing = _BODY_SIZE.unpack_from(buffer, start + 4)[0]
-            try:
-                self.properties = BasicProperties().decode(buffer[start + 12 : end])
-            except Exception as error:  # whatever pika's decoder meets in hostile bytes
-                self.properties = BasicProperties()
-                self.error = error
+            self.properties, self.error = decode_properties(buffer[start + 12 : end])
         else:
             self.parts.append(buffer[start:end])
             self.missing -= end - start
@@ -204,13 +224,8 @@ class _Content:
 
 
 def _decode_deliver(buffer: bytes, offset: int) -> Basic.Deliver:
-    consumer_tag, offset = _short(buffer, offset)
+    consumer_tag, offset = short_string(buffer, offset)
     delivery_tag, bits = _TAG_AND_BITS.unpack_from(buffer, offset)
-    exchange, offset = _short(buffer, offset + 9)
-    routing_key, _ = _short(buffer, offset)
+    exchange, offset = short_string(buffer, offset + 9)
+    routing_key, _ = short_string(buffer, offset)
     return Basic.Deliver(consumer_tag, delivery_tag, bool(bits & 1), exchange, routing_key)
-
-
-def _short(buffer: bytes, offset: int) -> tuple[str, int]:
-    end = offset + 1 + buffer[offset]
-    return buffer[offset + 1 : end].decode("utf-8", "surrogateescape"), end

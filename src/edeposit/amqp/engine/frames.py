@@ -33,6 +33,7 @@ _FRAME_START = struct.Struct(">BHI")
 _CONTENT_HEADER = struct.Struct(">BHIHHQ")
 _ACK = struct.Struct(">BHIIQBB")
 _TABLE_SIZE = struct.Struct(">I")
+_DOUBLE = struct.Struct(">d")
 
 # Pieces of a large body are handed to the socket about this big: joining less costs system calls,
 # joining more makes every partial send copy the unsent rest.
@@ -76,6 +77,23 @@ def _publish_frame(channel: int, exchange: str, routing_key: str, mandatory: boo
     return _FRAME_START.pack(METHOD, channel, len(payload)) + payload + END
 
 
+def check_address(exchange: str, routing_key: str, mandatory: bool) -> None:
+    """See whether exchange and routing key can be encoded.
+
+    Raises:
+        UnencodableError: they cannot.
+    """
+    try:
+        # Channel 1 is what a daemon's connection uses, so the cached frame serves the publish.
+        _publish_frame(1, exchange, routing_key, mandatory)
+    except UnencodableError:
+        raise
+    except Exception as error:  # a lone surrogate, or no text at all
+        raise UnencodableError(
+            f"exchange {exchange!r} or routing key {routing_key!r} cannot be encoded: {error}"
+        ) from error
+
+
 def _short_string(value: str | bytes, what: str) -> bytes:
     # surrogateescape: the adapter decodes foreign bytes with it, and they must come out again.
     encoded = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
@@ -104,6 +122,8 @@ def encode_headers(headers: Mapping[str, Any]) -> bytes:
         if type(value) is str:
             text = value.encode("utf-8", "surrogatepass")
             pieces.append(key + b"S" + _TABLE_SIZE.pack(len(text)) + text)
+        elif type(value) is float:  # read by pika, but not written
+            pieces.append(key + b"d" + _DOUBLE.pack(value))
         else:
             encoded: list[bytes] = [key]
             try:
@@ -116,7 +136,7 @@ def encode_headers(headers: Mapping[str, Any]) -> bytes:
 
 
 def encode_properties(properties: BasicProperties) -> bytes:
-    """Encode property flags and values, as they stand in a content header frame.
+    """Encode property flags and values for a content header frame.
 
     Raises:
         UnencodableError: a value does not fit its AMQP type.
@@ -144,6 +164,20 @@ def encode_properties(properties: BasicProperties) -> bytes:
         pieces.append(_timestamp(properties.timestamp))
     flags |= _add_short_strings(properties, _RARE_SHORT_STRINGS, pieces)
     return flags.to_bytes(2, "big") + b"".join(pieces)
+
+
+def encode_checked(properties: BasicProperties) -> bytes:
+    """As ``encode_properties``, for properties that a user has filled.
+
+    Raises:
+        UnencodableError: whatever is wrong with them.
+    """
+    try:
+        return encode_properties(properties)
+    except UnencodableError:
+        raise
+    except Exception as error:  # a value of a wrong type fails in many ways
+        raise UnencodableError(f"the properties cannot be encoded: {error!r}") from error
 
 
 def _add_short_strings(
@@ -176,18 +210,31 @@ def header_frame_size(properties: BasicProperties) -> int:
     return len(encode_properties(properties)) + 12 + FRAME_OVERHEAD
 
 
+def check_header(encoded: bytes, frame_max: int) -> None:
+    """See whether encoded properties fit one frame.
+
+    Raises:
+        UnencodableError: they do not; the broker would close the connection.
+    """
+    if len(encoded) + 12 + FRAME_OVERHEAD > frame_max:
+        raise UnencodableError(
+            f"the message's headers need {len(encoded)} bytes, one frame holds {frame_max}"
+        )
+
+
 def publish_frames(
     channel: int,
     exchange: str,
     routing_key: str,
     mandatory: bool,
-    properties: BasicProperties,
+    properties: BasicProperties | bytes,
     body: bytes,
     frame_max: int,
 ) -> list[bytes]:
     """Encode a whole message as chunks ready for the socket.
 
     Args:
+        properties: as they are, or encoded by ``encode_properties``.
         frame_max: negotiated largest frame in bytes, overhead included.
 
     Returns:
@@ -197,14 +244,17 @@ def publish_frames(
         UnencodableError: the routing key, the exchange or a property does not fit its AMQP type,
             or the content header does not fit one frame (the broker would close the connection).
     """
-    encoded = encode_properties(properties)
-    size = len(body)
-    if len(encoded) + 12 + FRAME_OVERHEAD > frame_max:
-        raise UnencodableError(
-            f"the message's headers need {len(encoded)} bytes, one frame holds {frame_max}"
-        )
+    try:
+        encoded = properties if isinstance(properties, bytes) else encode_properties(properties)
+        method = _publish_frame(channel, exchange, routing_key, mandatory)
+        size = len(body) if type(body) is bytes else memoryview(body).nbytes
+    except UnencodableError:
+        raise
+    except Exception as error:  # a value of a wrong type, at any place
+        raise UnencodableError(f"the message cannot be encoded: {error}") from error
+    check_header(encoded, frame_max)
     start = (
-        _publish_frame(channel, exchange, routing_key, mandatory)
+        method
         + _CONTENT_HEADER.pack(HEADER, channel, len(encoded) + 12, 60, 0, size)
         + encoded
         + END

@@ -3,7 +3,8 @@
 Confirms are pipelined: a message is written, the next one follows, and the broker's
 ``basic.ack`` settles one or many by sequence number (RabbitMQ's publisher confirms). Publishing
 is mandatory, so that an unroutable message comes back as ``basic.return`` before its confirm; the
-two are paired by ``message_id``, which every message gets and keeps over republishing.
+two are paired by an id that this module makes: the ``message_id``, or a header of its own where
+the caller has set a ``message_id``.
 
 What must stay true: every message handed over ends in exactly one call of its ``done``, except
 when the channel is lost: then ``lost()`` hands the open ones back, and their owner decides.
@@ -24,6 +25,12 @@ from edeposit.amqp.errors import PublishError, RefusedError, UnroutableError
 # unroutable (https://www.rabbitmq.com/docs/direct-reply-to), so it alone goes without.
 DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
 
+#: The header that pairs a return with its message where ``message_id`` is the caller's.
+PAIRING_HEADER = "x-publish-id"
+
+#: Called on the I/O thread with the message, and None or why the broker did not take it.
+Done = Callable[["Outgoing", PublishError | None], None]
+
 _ids = itertools.count(1)
 _id_prefix = ""
 _id_pid = 0
@@ -38,18 +45,38 @@ def new_message_id() -> str:
 
 
 class Outgoing:
-    """One message to be published.
+    """One message to be published. Its properties are encoded at once, in the caller's thread.
+
+    Args:
+        properties: belongs to this message from now on; gets a ``message_id`` if it has none.
+        own_id: the ``message_id`` was made by ``new_message_id()`` for this message alone.
 
     Attributes:
-        done: called on the I/O thread with the message and None, or why the broker did not take it.
+        id: pairs a return with the message; unique.
         owner: whatever its creator pairs with it (a delivery, a pending call).
         sent_at: ``time.monotonic()`` of the write, 0.0 before it.
+        suspect: it was unconfirmed when the broker closed the channel; see ``suspects``.
+        losses: how many connections were lost while it was unconfirmed.
+
+    Raises:
+        UnencodableError: properties or address do not fit their AMQP types.
     """
 
     __slots__ = (
-        "body", "done", "exchange", "mandatory", "owner", "properties", "returned", "routing_key",
+        "body",
+        "done",
+        "encoded",
+        "exchange",
+        "id",
+        "losses",
+        "mandatory",
+        "owner",
+        "properties",
+        "returned",
+        "routing_key",
         "sent_at",
-    )  # fmt: skip
+        "suspect",
+    )
 
     def __init__(
         self,
@@ -57,20 +84,51 @@ class Outgoing:
         routing_key: str,
         body: bytes,
         properties: BasicProperties,
-        done: Callable[["Outgoing", PublishError | None], None],
+        done: Done,
         owner: Any = None,
+        *,
+        own_id: bool = False,
     ) -> None:
-        if properties.message_id is None:
-            properties.message_id = new_message_id()
         self.exchange = exchange
         self.routing_key = routing_key
         self.body = body
-        self.properties = properties
-        self.mandatory = exchange != "" or not routing_key.startswith(DIRECT_REPLY_TO)
+        self.mandatory = exchange != "" or not _is_direct(routing_key)
         self.done = done
         self.owner = owner
         self.returned: UnroutableError | None = None
         self.sent_at = 0.0
+        self.suspect = False
+        self.losses = 0
+        self.replace_properties(properties, own_id=own_id)
+        frames.check_address(exchange, routing_key, self.mandatory)
+
+    def replace_properties(self, properties: BasicProperties, *, own_id: bool = False) -> None:
+        """Take other properties, and encode them."""
+        if own_id:
+            self.id = properties.message_id
+        else:
+            self.id = new_message_id()
+            headers = properties.headers
+            if properties.message_id is not None:
+                properties.headers = {**(headers or {}), PAIRING_HEADER: self.id}
+            else:
+                properties.message_id = self.id
+                if headers and PAIRING_HEADER in headers:  # passed on from another message
+                    properties.headers = {**headers}
+                    del properties.headers[PAIRING_HEADER]
+        self.properties = properties
+        self.encoded = frames.encode_checked(properties)
+
+
+def _is_direct(routing_key: str) -> bool:
+    return routing_key == DIRECT_REPLY_TO or routing_key.startswith(DIRECT_REPLY_TO + ".")
+
+
+def unroutable(outgoing: Outgoing, code: int, text: str) -> UnroutableError:
+    """The error of a message that came back with ``basic.return``."""
+    return UnroutableError(
+        f"{code} {text}: exchange {outgoing.exchange!r}, routing key {outgoing.routing_key!r}"
+    )
 
 
 class Publisher:
@@ -97,7 +155,7 @@ class Publisher:
             outgoing.exchange,
             outgoing.routing_key,
             outgoing.mandatory,
-            outgoing.properties,
+            outgoing.encoded,
             outgoing.body,
             frame_max,
         )
@@ -105,18 +163,16 @@ class Publisher:
         outgoing.sent_at = time.monotonic()
         outgoing.returned = None
         self._open[self._sequence] = outgoing
-        self._by_id[outgoing.properties.message_id] = outgoing
+        self._by_id[outgoing.id] = outgoing
         self.unconfirmed_bytes += len(outgoing.body)
         return chunks
 
     def returned(self, properties: BasicProperties, code: int, text: str) -> None:
         """The broker sends a message back; its confirm follows and settles it as unroutable."""
-        outgoing = self._by_id.get(properties.message_id or "")
+        number = (properties.headers or {}).get(PAIRING_HEADER) or properties.message_id
+        outgoing = self._by_id.get(number) if isinstance(number, str) else None
         if outgoing is not None:
-            outgoing.returned = UnroutableError(
-                f"{code} {text}: exchange {outgoing.exchange!r},"
-                f" routing key {outgoing.routing_key!r}"
-            )
+            outgoing.returned = unroutable(outgoing, code, text)
 
     def confirmed(self, sequence: int, multiple: bool, positive: bool) -> None:
         """Settle one message, or all up to this one, and tell their owners."""
@@ -131,7 +187,7 @@ class Publisher:
         outgoing = self._open.pop(sequence, None)
         if outgoing is None:
             return
-        self._by_id.pop(outgoing.properties.message_id, None)
+        self._by_id.pop(outgoing.id, None)
         self.unconfirmed_bytes -= len(outgoing.body)
         if not positive:
             outgoing.done(outgoing, RefusedError("the broker refused the message (basic.nack)"))

@@ -1,7 +1,8 @@
 """The product's only reader of ISBNs (ISO 2108); python-stdnum checks the digits.
 
 ``read`` takes a text that is one ISBN and nothing else: a form field, a request, a file name.
-``find_all`` and ``candidates`` look for ISBNs inside a longer text: a catalogue record, a web page.
+``find_all`` and ``candidates`` look for ISBNs inside a longer text: a web page; ``split`` takes one
+from the beginning of a longer text: a field of a catalogue record.
 All return an ISBN as it is printed, with plain hyphens between its parts; ``canonical`` makes
 different spellings of one ISBN equal. Every function takes time linear in the length of the text.
 """
@@ -35,6 +36,7 @@ class _Part(NamedTuple):
 
     text: str
     joint: str  # "-", " " (blanks, or a dash with blanks), or "|" for anything else
+    end: int  # position in the text
 
 
 def read(text: Any) -> str:
@@ -102,13 +104,31 @@ def candidates(text: str) -> Iterator[str]:
     start = 0
     while start < len(parts):
         window = _window(parts, start, _LONG) or _window(parts, start, _SHORT)
-        if window is None:
-            start += 1
-            continue
-        number = "-".join(part.text for part in window).upper()
-        if not number.replace("-", "").startswith(_ISMN):
+        if number := _number(window):
             yield number
-        start += len(window)
+        start += len(window) or 1
+
+
+def split(text: str) -> tuple[str, str]:
+    """The ISBN that a text begins with, and the rest: ``80-251-0225-4`` and ``(brož.)``.
+
+    The word ISBN before it belongs to neither. The check digit may be wrong. If the text does not
+    begin with an ISBN, the first is empty.
+    """
+    plain = text.translate(_PLAIN).strip()
+    label = _LABEL.match(plain)
+    rest = plain[label.end() :] if label else plain
+    parts = _parts(rest) if rest[:1].isdigit() else []
+    window = _window(parts, 0, _LONG) or _window(parts, 0, _SHORT)
+    if number := _number(window):
+        rest = rest[window[-1].end :]
+    return number, rest.strip()
+
+
+def _number(window: list[_Part]) -> str:
+    """The parts joined; empty if they are none, or an ISMN."""
+    number = "-".join(part.text for part in window).upper()
+    return "" if number.replace("-", "").startswith(_ISMN) else number
 
 
 def _parts(text: str) -> list[_Part]:
@@ -117,13 +137,13 @@ def _parts(text: str) -> list[_Part]:
     for match in _PART.finditer(text):
         between = text[end : match.start()]
         joint = between if between == "-" else " " if _SPACED.fullmatch(between) else "|"
-        parts.append(_Part(match[0], joint if parts else "|"))
         end = match.end()
+        parts.append(_Part(match[0], joint if parts else "|", end))
     return parts
 
 
-def _window(parts: list[_Part], start: int, length: int) -> list[_Part] | None:
-    """The parts from this one on, if they look like an ISBN of this length."""
+def _window(parts: list[_Part], start: int, length: int) -> list[_Part]:
+    """The parts from this one on, if they look like an ISBN of this length; else none."""
     window: list[_Part] = []
     missing = length
     for part in parts[start : start + _MOST_PARTS]:
@@ -132,23 +152,23 @@ def _window(parts: list[_Part], start: int, length: int) -> list[_Part] | None:
         window.append(part)
         missing -= len(part.text)
     if missing:
-        return None
+        return []
     digits = "".join(part.text for part in window).upper()
     if not digits[:-1].isdigit() or (length == _LONG and not digits.startswith(_LONG_PREFIXES)):
-        return None
+        return []
     valid = not _fault(digits)
     end = start + len(window)
     if parts[start].joint == "-" or (end < len(parts) and parts[end].joint == "-"):
         # A piece of a longer number, unless 13 digits without a hyphen say that they are one.
-        return window if valid and length == _LONG and len(window) == 1 else None
+        return window if valid and length == _LONG and len(window) == 1 else []
     joints = {part.joint for part in window[1:]}
     if " " not in joints:
         return window
     # Numbers that have nothing to do with each other may be divided by blanks, too.
     if length == _SHORT:
         printed = len(window) == _SHORT_PARTS and len(window[-1].text) == 1
-        return window if valid and printed else None
-    return window if valid or len(joints) == 1 else None
+        return window if valid and printed else []
+    return window if valid or len(joints) == 1 else []
 
 
 def _fault(digits: str) -> str:

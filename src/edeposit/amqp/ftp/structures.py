@@ -210,6 +210,18 @@ class EbookFile(namedtuple("EbookFile", ["filename", "raw_data"], defaults=(None
         """
         return cls(path, Path(path).read_bytes())
 
+    @classmethod
+    def from_wire(cls, filename: str, raw_data: str | None = None) -> "EbookFile":
+        """Build from the fields as JSON holds them (called by the serializer).
+
+        The first generation put the bytes of a text file into JSON as they were: what is not
+        base64 is such a text.
+        """
+        try:
+            return cls(filename, raw_data)
+        except ValueError:
+            return cls(filename, str(raw_data).encode("utf-8"))
+
     def to_wire(self) -> tuple[Any, ...]:
         """The fields as JSON can hold them (called by the serializer)."""
         data = self.raw_data

@@ -9,19 +9,30 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from edeposit.amqp.harvester.datastructures import (
+from edeposit.amqp.harvester.exceptions import HarvestFailedError
+from edeposit.amqp.harvester.filters import SeenBooks, Sieve
+from edeposit.amqp.harvester.messages import (
+    Author,
     HarvestRequest,
+    Optionals,
+    Publication,
     Publications,
     SourceHarvested,
 )
-from edeposit.amqp.harvester.exceptions import HarvestFailedError
-from edeposit.amqp.harvester.filters.seen import SeenBooks
-from edeposit.amqp.harvester.filters.sieve import Sieve
+from edeposit.amqp.harvester.sending import sendable
 
 __all__ = [
-    "HarvestRequest", "Publications", "SourceHarvested", "get_all_publications", "on_start",
-    "reactToAMQPMessage", "self_test",
-]  # fmt: skip
+    "Author",
+    "HarvestRequest",
+    "Optionals",
+    "Publication",
+    "Publications",
+    "SourceHarvested",
+    "get_all_publications",
+    "on_start",
+    "reactToAMQPMessage",
+    "self_test",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +109,7 @@ def on_start() -> None:
         DefinitionError: a source that the settings name does not exist.
         CacheError: the database of the books sent cannot be used.
     """
-    from edeposit.amqp.harvester.engine import wanted_sources
+    from edeposit.amqp.harvester.crawl import wanted_sources
 
     SeenBooks().close()
     logger.info("sources: %s", ", ".join(wanted_sources()) or "none is enabled")
@@ -106,7 +117,7 @@ def on_start() -> None:
 
 def _harvest(sources: list[str] | None, progress: Callable[[SourceHarvested], None]) -> list[Any]:
     """New books of the sources."""
-    from edeposit.amqp.harvester.engine import harvest
+    from edeposit.amqp.harvester.crawl import harvest
 
     books: list[Any] = []
     errors: list[str] = []
@@ -114,12 +125,15 @@ def _harvest(sources: list[str] | None, progress: Callable[[SourceHarvested], No
     with Sieve() as sieve:
         for result in harvest(sources):
             sifted = sieve.sift(result.publications)
-            books += sifted.new
-            texts = [str(error) for error in (*result.errors, *sifted.errors)]
+            failures: list[Exception] = [*result.errors, *sifted.errors]
+            # One book that has no message form must not cost the answer with all others.
+            new = [book for book, _, _ in sendable(sifted.new, failures)]
+            books += new
+            texts = [str(error) for error in failures]
             errors += [f"{result.name}: {text}" for text in texts]
             any_good |= bool(result.publications) or not result.errors
             found = len(result.publications)
-            progress(SourceHarvested(result.name, found, len(sifted.new), texts[:100]))
+            progress(SourceHarvested(result.name, found, len(new), texts[:100]))
     if errors and not any_good:
         raise HarvestFailedError("every source has failed", errors)
     return books

@@ -1,27 +1,38 @@
 """What the harvester's daemon does: harvest when it is due, send, until it is told to end.
 
-What must stay true: the end is prompt even in the middle of a harvest; what was not confirmed by
-then is not marked, and the harvest is made again at the next start.
+A harvest is due a fixed time after the start of the last one. The time of the last one is on disk,
+so a harvest that was missed while the daemon was down is made at its start, and a restart does not
+make an extra one. What must stay true: only a complete harvest is noted, so one that was
+interrupted is made again; the end is prompt even in the middle of a harvest; what was not confirmed
+by then is not marked.
 """
 
 import contextlib
+import json
 import logging
+import os
 import queue
 import threading
+import time
 import uuid
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 
-from edeposit.amqp.harvester.engine import SourceResult, harvest, wanted_sources
+from edeposit.amqp.harvester import settings
+from edeposit.amqp.harvester.crawl import SourceResult, harvest, wanted_sources
 from edeposit.amqp.harvester.exceptions import HarvesterError
-from edeposit.amqp.harvester.filters.seen import SeenBooks
-from edeposit.amqp.harvester.filters.sieve import Sieve
-from edeposit.amqp.harvester.schedule import Schedule
-from edeposit.amqp.harvester.sending import Send, send_books
+from edeposit.amqp.harvester.filters import SeenBooks, Sieve
+from edeposit.amqp.harvester.filters.dup_filter import default_paths
+from edeposit.amqp.harvester.sending import Report, Send, send_books
 
 logger = logging.getLogger(__name__)
 
+# A waiting daemon looks at clock and settings this often (s): both may be changed meanwhile.
+_LOOK = 30.0
+# After a failed harvest (s); doubled after each further one.
+_FIRST_PAUSE, _MOST_DOUBLINGS = 300.0, 20
 # How often a waiting harvest looks whether it has to end (s).
-_LOOK = 0.2
+_LOOK_FOR_END = 0.2
 
 Work = Callable[[Send, threading.Event], None]
 
@@ -48,24 +59,29 @@ def prepare(interval: float | None = None, sources: list[str] | None = None) -> 
     return work
 
 
-def harvest_and_send(send: Send, end: threading.Event, sources: list[str] | None = None) -> None:
-    """One harvest; what fails as a whole becomes a message, too.
+def harvest_and_send(send: Send, end: threading.Event, sources: list[str] | None = None) -> bool:
+    """One harvest; a failure of the harvest as a whole becomes a message, too.
 
     Args:
         send: data and UUID; returns when the broker has confirmed.
         end: ends the harvest early when it is set.
         sources: their names; None: those that the settings name.
+
+    Returns:
+        False: it failed as a whole, or every source failed.
     """
+    reports: list[Report] = []
     try:
         with (
             Sieve(end) as sieve,
             contextlib.closing(until(end, lambda stop: harvest(sources, stop=stop))) as results,
         ):
-            for _report in send_books(results, send, sieve):
-                pass
+            reports += send_books(results, send, sieve)
     except HarvesterError as error:
         logger.error("the harvest has failed: %s", error)
         send(error, str(uuid.uuid4()))
+        return False
+    return not reports or any(report.found or not report.errors for report in reports)
 
 
 def until(
@@ -95,7 +111,7 @@ def until(
     try:
         while not end.is_set():
             try:
-                result = found.get(timeout=_LOOK)
+                result = found.get(timeout=_LOOK_FOR_END)
             except queue.Empty:
                 continue
             if end.is_set() or result is None:
@@ -105,3 +121,110 @@ def until(
             yield result
     finally:
         stop.set()
+
+
+def state_path() -> Path:
+    """Where the time of the last harvest is kept, by the settings."""
+    if settings.HARVESTER_STATE:
+        return Path(settings.HARVESTER_STATE).expanduser()
+    return default_paths()[0].with_name("harvester-last.json")
+
+
+class Schedule:
+    """The time of the last harvest, on disk.
+
+    Args:
+        interval: seconds; None: the setting HARVESTER_INTERVAL, as it is at the time.
+        path: of the state; default: the setting HARVESTER_STATE.
+    """
+
+    def __init__(self, interval: float | None = None, path: Path | None = None) -> None:
+        self._interval = interval
+        self._noted: float | None = None
+        self.path = path or state_path()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise HarvesterError(f"{self.path}: the state cannot be kept here: {error}") from error
+
+    @property
+    def interval(self) -> float:
+        """Seconds from the start of a harvest to that of the next."""
+        return settings.HARVESTER_INTERVAL if self._interval is None else self._interval
+
+    def last(self) -> float | None:
+        """Start of the last complete harvest, in seconds since the epoch; None if not known."""
+        if self._noted is not None:
+            return self._noted
+        try:
+            started = json.loads(self.path.read_text("utf-8"))["started"]
+            return float(started)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            logger.warning("%s: not readable (%s): a harvest is due", self.path, error)
+            return None
+
+    def seconds_left(self) -> float:
+        """Until the next harvest; 0 if it is due.
+
+        A last harvest in the future means that the clock was set back: it is due.
+        """
+        last, now = self.last(), time.time()
+        if last is None or last > now:
+            return 0.0
+        return max(last + self.interval - now, 0.0)
+
+    def note(self, started: float) -> None:
+        """Remember a complete harvest.
+
+        Raises:
+            HarvesterError: the state cannot be written.
+        """
+        self._noted = started
+        new = self.path.with_name(f"{self.path.name}.new")
+        try:
+            with open(new, "w", encoding="utf-8") as file:
+                json.dump({"started": started}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self.path)
+        except OSError as error:
+            raise HarvesterError(f"{self.path}: the state cannot be kept here: {error}") from error
+
+    def run(self, harvest: Callable[[], object], end: threading.Event) -> None:
+        """Harvest whenever it is due, until the end.
+
+        A harvest that fails is not noted but made again, after pauses that grow to the interval.
+
+        Args:
+            harvest: returns when it is complete, or False if it has failed; what it raises ends the
+                loop.
+            end: set when the loop is to end.
+        """
+        said = False
+        failures = 0
+        while not end.is_set():
+            left = self.seconds_left()
+            if left > 0:
+                if not said:
+                    logger.info("next harvest in %.0f s", left)
+                    said = True
+                end.wait(min(left, _LOOK))
+                continue
+            started, said = time.time(), False
+            failed = harvest() is False
+            if end.is_set():
+                return
+            if failed:
+                pause = min(_FIRST_PAUSE * 2**failures, self.interval)
+                failures = min(failures + 1, _MOST_DOUBLINGS)
+                logger.warning("the harvest is made again in %.0f s", pause)
+                end.wait(pause)
+                continue
+            failures = 0
+            try:
+                self.note(started)
+            except HarvesterError as error:
+                # A full disk costs at most a further harvest after a restart.
+                logger.error("%s", error)

@@ -6,11 +6,11 @@ A changed layout shows as fields that are no longer found, before a harvest with
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from edeposit.amqp.harvester import definition, engine
-from edeposit.amqp.harvester.definition import Sample, Source
+from edeposit.amqp.harvester import crawl
 from edeposit.amqp.harvester.exceptions import DefinitionError, HarvesterError
-from edeposit.amqp.harvester.extraction import Spot, read_field
 from edeposit.amqp.harvester.page import Page
+from edeposit.amqp.harvester.source import Sample, Source, load_source, source_files
+from edeposit.amqp.harvester.source.extraction import Spot, read_field
 from edeposit.amqp.harvester.structures import Publication
 
 _FOUND = "(any)"
@@ -51,18 +51,18 @@ def check_sources(
     """
     chosen = None if names is None else list(names)
     if samples:
-        for name in engine.source_names() if chosen is None else chosen:
-            path = definition.files().get(name)
+        for name in crawl.source_names() if chosen is None else chosen:
+            path = source_files().get(name)
             if path is not None:
                 yield from _check_samples(name)
     if live:
-        for result in engine.harvest(chosen):
+        for result in crawl.harvest(chosen):
             yield from _check_live(result)
 
 
 def _check_samples(name: str) -> Iterator[FieldCheck]:
     try:
-        source = definition.load(definition.files()[name])
+        source = load_source(source_files()[name])
     except DefinitionError as error:
         yield FieldCheck(name, "file", "(source)", "a right source file", str(error), False)
         return
@@ -99,7 +99,7 @@ def _value(source: Source, name: str, spot: Spot) -> Any:
     return [author.name for author in value] if name == "authors" else value
 
 
-def _check_live(result: engine.SourceResult) -> Iterator[FieldCheck]:
+def _check_live(result: crawl.SourceResult) -> Iterator[FieldCheck]:
     name, books, errors = result
     problem = "; ".join(str(error) for error in errors[:3])
     if len(errors) > 3:
@@ -116,11 +116,11 @@ def _check_live(result: engine.SourceResult) -> Iterator[FieldCheck]:
 
 def _expected_fields(name: str) -> list[str]:
     """What some book of a live harvest has to have: what the samples have."""
-    path = definition.files().get(name)
+    path = source_files().get(name)
     if path is None:
         return ["title", "publisher"]
     try:
-        source = definition.load(path)
+        source = load_source(path)
     except HarvesterError:
         return []
     fields = {field for sample in source.samples for field in sample.expect}

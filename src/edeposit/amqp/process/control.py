@@ -5,19 +5,20 @@ daemon's settings nor its code.
 """
 
 import contextlib
+import fcntl
 import json
-import logging
 import os
+import select
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from edeposit.amqp.errors import StartError
+from edeposit.amqp.process.children import descendants
 from edeposit.amqp.process.pidfile import PidFile
-
-logger = logging.getLogger(__name__)
+from edeposit.amqp.process.statusfile import StatusFile, describe
 
 # Exit codes of all actions. Those of status are the LSB's (Linux Standard Base, "Init Script
 # Actions"): 0 running, 1 dead but pid file left, 3 not running, 4 unknown.
@@ -27,12 +28,15 @@ EXIT_USAGE = 2
 EXIT_NOT_RUNNING = 3
 EXIT_UNKNOWN = 4
 
-# After its stop_timeout a daemon abandons its work; it gets this long (s) to leave before SIGKILL.
+# After its stop_timeout a daemon abandons its work; it gets this long (s) to exit before SIGKILL.
 GRACE = 5.0
 
+_REPEAT = 0.5  # seconds between two signals of ``stop --now``
+_EXITING = 1.0  # seconds from the release of the pid file to the end of the process
+
 _ENDS = {
-    "drained": "all work at hand was finished",
-    "aborted": "aborted, unfinished requests went back to the queue",
+    "drained": ": all accepted work was finished",
+    "aborted": ": aborted, unfinished requests went back to the queue",
 }
 
 
@@ -42,73 +46,47 @@ def complain(name: str, reason: str, code: int = EXIT_FAILURE) -> int:
     return code
 
 
-class StatusFile:
-    """What a daemon has told last, as JSON beside its pid file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def write(self, state: str, details: dict[str, Any]) -> None:
-        """Replace the file in one step; a full disk is logged, it does not stop the daemon."""
-        since = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        data = {"pid": os.getpid(), "state": state, "since": since, **details}
-        temporary = self.path.with_suffix(".status.new")
-        try:
-            temporary.write_text(json.dumps(data, ensure_ascii=False), "utf-8")
-            temporary.replace(self.path)
-        except OSError as error:
-            logger.warning("status file %s cannot be written: %s", self.path, error.strerror)
-
-    def read(self, pid: int) -> dict[str, Any]:
-        """What the process with this pid has told; empty if nothing."""
-        try:
-            status = json.loads(self.path.read_text("utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return status if isinstance(status, dict) and status.get("pid") == pid else {}
-
-
 class Control:
     """A daemon that may be running.
 
     Args:
-        name: for messages.
-        pidfile: of the daemon.
-        status_file: of the daemon.
+        name: of the daemon.
+        directory: of its pid and status file.
     """
 
-    def __init__(self, name: str, pidfile: PidFile, status_file: StatusFile) -> None:
+    def __init__(self, name: str, directory: Path) -> None:
         self.name = name
-        self.pidfile = pidfile
-        self.status_file = status_file
+        self.pidfile = PidFile(directory / f"{name}.pid")
+        self.status_file = StatusFile(directory / f"{name}.status")
+        self._stop_mark = directory / f"{name}.stop"
 
-    def stop(self, stop_timeout: float) -> int | None:
+    def stop(self, stop_timeout: float, *, now: bool = False) -> int | None:
         """Stop it, wait for its end, and print how it ended.
 
+        A second ``stop`` waits like the first: the daemon would take a second signal for an order
+        to abandon its work.
+
         Args:
-            stop_timeout: seconds that its work at hand gets.
+            stop_timeout: seconds that its current work gets.
+            now: have the work abandoned.
 
         Returns:
             An exit code, or None if nothing runs.
         """
         try:
-            pid = self.pidfile.holder()
-            if pid is None:
-                return None
-            self._signal(pid, signal.SIGTERM)
+            with self._process() as (pid, process):
+                if pid is None:
+                    return None
+                if self._mark_stopping(pid) or now:
+                    _signal(process, pid, signal.SIGTERM)
+                timeout = GRACE if now else stop_timeout + GRACE
+                if self._wait_for_end(pid, process, timeout, repeat=now):
+                    end = _ENDS.get(self.status_file.read(pid).get("state", ""), "")
+                    print(f"{self.name} (pid {pid}) stopped{end}.")
+                    return EXIT_OK
+                return self._kill(pid, process, timeout)
         except StartError as error:
             return complain(self.name, str(error), EXIT_UNKNOWN)
-        if self._wait_for_end(stop_timeout + GRACE):
-            state = self.status_file.read(pid).get("state", "stopped")
-            print(f"{self.name} (pid {pid}) stopped: {_ENDS.get(state, state)}.")
-            return EXIT_OK
-        for victim in (pid, *_descendants(pid)):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(victim, signal.SIGKILL)
-        self._wait_for_end(GRACE)
-        return complain(
-            self.name, f"pid {pid} did not stop within {stop_timeout + GRACE:g} s and was killed"
-        )
 
     def status(self, *, as_json: bool) -> int:
         """Print whether it runs, and what it is doing; returns the LSB's exit code."""
@@ -126,7 +104,7 @@ class Control:
             data = {"name": self.name, "running": False, **running}
             print(json.dumps(data, ensure_ascii=False))
         elif pid is not None:
-            print(f"{self.name} is running (pid {pid}): {_describe(told)}")
+            print(f"{self.name} is running (pid {pid}): {describe(told)}")
         elif code == EXIT_FAILURE:
             print(f"{self.name} is dead, its pid file {self.pidfile.path} is left over.")
         else:
@@ -136,61 +114,106 @@ class Control:
     def reload(self) -> int:
         """Have it reopen its logs and read its settings again (SIGHUP); returns an exit code."""
         try:
-            pid = self.pidfile.holder()
-            if pid is None:
-                return complain(self.name, "not running, nothing to reload", EXIT_NOT_RUNNING)
-            self._signal(pid, signal.SIGHUP)
+            with self._process() as (pid, process):
+                if pid is None:
+                    return complain(self.name, "not running, nothing to reload", EXIT_NOT_RUNNING)
+                _signal(process, pid, signal.SIGHUP)
         except StartError as error:
             return complain(self.name, str(error), EXIT_UNKNOWN)
         print(f"{self.name} (pid {pid}) was told to reload.")
         return EXIT_OK
 
-    def _signal(self, pid: int, number: int) -> None:
-        """Signal the holder of the pid file and nobody else.
+    @contextlib.contextmanager
+    def _process(self) -> Iterator[tuple[int | None, int]]:
+        """The holder of the pid file: its pid, or None, and a descriptor of the process.
 
         The descriptor names one process for good; if that process still holds the file after it
         was opened, its number cannot have been given to another one before.
 
         Raises:
-            StartError: it is not permitted.
+            StartError: as ``PidFile.holder``.
         """
-        try:
-            descriptor = os.pidfd_open(pid)
-        except ProcessLookupError:
-            return
-        try:
-            if self.pidfile.holder() == pid:
-                signal.pidfd_send_signal(descriptor, number)
-        except ProcessLookupError:
-            pass
-        except PermissionError as error:
-            raise StartError(f"not permitted to signal process {pid}") from error
-        finally:
-            os.close(descriptor)
+        while (pid := self.pidfile.holder()) is not None:
+            try:
+                process = os.pidfd_open(pid)
+            except ProcessLookupError:
+                continue
+            try:
+                if self.pidfile.holder() == pid:
+                    yield pid, process
+                    return
+            finally:
+                os.close(process)
+        yield None, -1
 
-    def _wait_for_end(self, timeout: float) -> bool:
-        deadline = time.monotonic() + timeout
-        while self.pidfile.is_locked():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.02)
+    def _mark_stopping(self, pid: int) -> bool:
+        """Note that a daemon is being stopped.
+
+        Returns:
+            False if another command has noted it before, and sends or has sent the signal.
+        """
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        # Without the mark, on a full disk for example, the signal is sent in any case.
+        with contextlib.suppress(OSError):
+            fd = os.open(self._stop_mark, flags, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)  # held for no longer than these three calls
+                if os.pread(fd, 20, 0) == b"%d" % pid:
+                    return False
+                os.ftruncate(fd, 0)
+                os.pwrite(fd, b"%d" % pid, 0)
+            finally:
+                os.close(fd)
         return True
 
+    def remove_stop_mark(self) -> None:
+        """For a daemon that has just started, perhaps with the pid of the last one."""
+        with contextlib.suppress(OSError):
+            self._stop_mark.unlink()
 
-def _describe(told: dict[str, Any]) -> str:
-    state = f"{told.get('state', 'starting')} since {told.get('since', '?')}"
-    rest = [f"{key} {value}" for key, value in told.items() if key not in ("pid", "state", "since")]
-    return ", ".join([state, *rest])
+    def _wait_for_end(self, pid: int, process: int, timeout: float, *, repeat: bool) -> bool:
+        deadline = time.monotonic() + timeout
+        next_signal = time.monotonic() + _REPEAT
+        while not _has_ended(process, 0.02):
+            if not self.pidfile.is_locked():
+                # Process 1 of a container does not end before we do: see let_others_end().
+                _has_ended(process, 0 if pid == 1 else _EXITING)
+                return True
+            if time.monotonic() > deadline:
+                return False
+            if repeat and time.monotonic() > next_signal:
+                next_signal += _REPEAT
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(process, signal.SIGTERM)
+        return True
+
+    def _kill(self, pid: int, process: int, timeout: float) -> int:
+        victims = descendants(pid)
+        with contextlib.suppress(OSError):
+            signal.pidfd_send_signal(process, signal.SIGKILL)
+        for victim in victims:
+            with contextlib.suppress(OSError):
+                os.kill(victim, signal.SIGKILL)
+        end = "was killed" if _has_ended(process, GRACE) else "cannot be killed"
+        return complain(self.name, f"pid {pid} did not stop within {timeout:g} s and {end}")
 
 
-def _descendants(pid: int) -> list[int]:
-    """Children of a process, and theirs."""
-    result: list[int] = []
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            children = [int(child) for child in path.read_text("ascii").split()]
-        except OSError:
-            continue
-        for child in children:
-            result += [child, *_descendants(child)]
-    return result
+def _signal(process: int, pid: int, number: int) -> None:
+    """Signal a process.
+
+    Raises:
+        StartError: it is not permitted.
+    """
+    try:
+        signal.pidfd_send_signal(process, number)
+    except ProcessLookupError:
+        pass
+    except PermissionError as error:
+        raise StartError(f"not permitted to signal process {pid}") from error
+
+
+def _has_ended(process: int, timeout: float) -> bool:
+    """Has a process ended, or does it within some seconds?"""
+    poller = select.poll()
+    poller.register(process, select.POLLIN)
+    return bool(poller.poll(timeout * 1000))

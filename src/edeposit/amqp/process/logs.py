@@ -1,26 +1,26 @@
 """Where a daemon's log lines go; opened after the fork, reopened for logrotate.
 
-Only the program configures logging, and only its own handler, so that it can do so again. A log
-file is opened for appending (so ``copytruncate`` loses nothing) and is opened again at SIGHUP or
-when the file at its path has become another one (``create``). The process's descriptors 1 and 2
+Only the program configures logging, and only its own handler, so that it can do so again. Logging
+never raises and never waits: see ``logwriter``. With a log file, the process's descriptors 1 and 2
 point to it: children, ``print`` and the interpreter's dying words end up there as well.
 """
 
 import datetime
 import faulthandler
-import io
 import logging
-import logging.handlers
 import os
-import sys
 from pathlib import Path
 
 from edeposit.amqp.errors import StartError
+from edeposit.amqp.process import streams
+from edeposit.amqp.process.directory import state_directory
+from edeposit.amqp.process.logwriter import LogWriter
+from edeposit.amqp.process.sinks import DescriptorSink, FileSink, Sink, SyslogSink
+
+logger = logging.getLogger(__name__)
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _SYSLOG = "/dev/log"
-
-_installed: logging.Handler | None = None
 
 
 class _Formatter(logging.Formatter):
@@ -29,78 +29,115 @@ class _Formatter(logging.Formatter):
         return moment.isoformat(timespec="milliseconds")
 
 
-class LogFile(logging.handlers.WatchedFileHandler):
-    """A log file that follows rotation.
+class _Handler(logging.Handler):
+    """Formats a record in the thread that logs it, and hands the line to the writer.
 
-    Args:
-        path: of the file; its directory is made (mode 0750) if it is missing.
-        redirect: point the process's stdout and stderr to it as well.
+    It has no lock: an argument whose text takes long holds up nobody else.
     """
 
-    def __init__(self, path: Path, *, redirect: bool) -> None:
-        self._redirect = redirect
-        super().__init__(path, "a", encoding="utf-8", errors="backslashreplace")
+    def __init__(self, writer: LogWriter, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self.writer = writer
+        self.setFormatter(formatter)
 
-    def _open(self) -> io.TextIOWrapper:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        fd = os.open(self.baseFilename, flags, 0o640)
-        if self._redirect:
-            os.dup2(fd, 1)
-            os.dup2(fd, 2)
-        return open(fd, "a", encoding="utf-8", errors="backslashreplace")
+    def createLock(self) -> None:
+        self.lock = None
 
-    def reopen(self) -> None:
-        """Open the file anew; on failure go on with the old one."""
-        self.acquire()
+    def handle(self, record: logging.LogRecord) -> bool:
+        self.emit(record)
+        return True
+
+    def emit(self, record: logging.LogRecord) -> None:
         try:
-            stream = self._open()
-            if self.stream is not None:
-                self.stream.close()
-            self.stream = stream
-            self._statstream()
-        finally:
-            self.release()
+            text = self.format(record)
+        except Exception as error:
+            where = f"{record.pathname}:{record.lineno}"
+            text = f"a log line of {where} cannot be formatted: {type(error).__name__}"
+        self.writer.put(record.levelno, f"{text}\n")
+
+    def close(self) -> None:
+        self.writer.close()
+        super().close()
+
+
+_installed: _Handler | None = None
 
 
 def default_path(name: str) -> Path:
-    """The log file of a daemon that is told nothing else."""
+    """The log file of a daemon that is told nothing else.
+
+    Raises:
+        StartError: there is no home directory.
+    """
     if os.geteuid() == 0:
         return Path("/var/log/edeposit", f"{name}.log")
-    state = os.environ.get("XDG_STATE_HOME")
-    base = Path(state) if state else Path.home() / ".local" / "state"
-    return base / "edeposit" / f"{name}.log"
+    return state_directory() / f"{name}.log"
 
 
 def configure(target: str, level: str, name: str, *, redirect: bool) -> None:
-    """Send the root logger's lines to a target; called again, it replaces its own handler only.
+    """Send the root logger's lines, and what is printed, to a target.
+
+    Called again, it replaces its own handler only.
 
     Args:
         target: ``stderr``, ``syslog``, an absolute path, or empty for ``default_path(name)``.
         level: name of the lowest level that is logged.
         name: of the daemon.
-        redirect: also point stdout and stderr to a log file.
+        redirect: stdout and stderr go to the log as well; otherwise they stay what they are.
 
     Raises:
         StartError: the target cannot be opened.
     """
     global _installed
-    handler = _make_handler(target, name, redirect)
-    if isinstance(handler, logging.handlers.SysLogHandler):
-        handler.setFormatter(logging.Formatter(f"{name}[%(process)d]: %(name)s: %(message)s"))
-    else:
-        handler.setFormatter(_Formatter(_FORMAT))
+    sink = _open_sink(target, name, redirect)
+    formatter = (
+        logging.Formatter("%(name)s: %(message)s")
+        if isinstance(sink, SyslogSink)
+        else _Formatter(_FORMAT)
+    )
+
+    def remark(text: str) -> bytes:
+        record = logging.LogRecord(__name__, logging.WARNING, __file__, 0, text, None, None)
+        return f"{formatter.format(record)}\n".encode("utf-8", "backslashreplace")
+
+    writer = LogWriter(sink, remark)
     root = logging.getLogger()
     if _installed is not None:
         root.removeHandler(_installed)
         _installed.close()
-    root.addHandler(handler)
-    _installed = handler
+    _installed = _Handler(writer, formatter)
+    root.addHandler(_installed)
     set_level(level)
     if redirect:
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+        streams.take(writer, writer)
         faulthandler.enable(2)
+    else:
+        streams.take(_printer(1), writer if target == "stderr" else _printer(2))
+
+
+def _open_sink(target: str, name: str, redirect: bool) -> Sink:
+    if target == "stderr":
+        return DescriptorSink(2)
+    if target == "syslog":
+        try:
+            return SyslogSink(_SYSLOG, f"{name}[{os.getpid()}]")
+        except OSError as error:
+            raise StartError(f"log target 'syslog': {_SYSLOG}: {error.strerror}") from error
+    path = Path(target) if target else default_path(name)
+    try:
+        return FileSink(path, redirect=redirect)
+    except OSError as error:
+        raise StartError(f"log file {path} cannot be opened: {error.strerror}") from error
+
+
+def _printer(fd: int) -> LogWriter:
+    """A writer for what is printed in the foreground; its losses are in the log."""
+
+    def remark(text: str) -> bytes:
+        logger.warning("standard %s: %s", "output" if fd == 1 else "error", text)
+        return b""
+
+    return LogWriter(DescriptorSink(fd), remark)
 
 
 def set_level(level: str) -> None:
@@ -112,25 +149,13 @@ def set_level(level: str) -> None:
 
 
 def reopen() -> None:
-    """Open the log file again, as logrotate asks for with SIGHUP."""
-    if isinstance(_installed, LogFile):
-        _installed.reopen()
+    """Open the log file again, as logrotate asks for with SIGHUP. The log says if it fails."""
+    if _installed is not None:
+        _installed.writer.reopen()
 
 
-def _make_handler(target: str, name: str, redirect: bool) -> logging.Handler:
-    if target == "stderr":
-        if isinstance(sys.stderr, io.TextIOWrapper):
-            sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")
-        return logging.StreamHandler(sys.stderr)
-    if target == "syslog":
-        if not os.path.exists(_SYSLOG):
-            raise StartError(f"log target 'syslog': there is no {_SYSLOG} on this machine")
-        return logging.handlers.SysLogHandler(
-            _SYSLOG, facility=logging.handlers.SysLogHandler.LOG_DAEMON
-        )
-    path = Path(target) if target else default_path(name)
-    try:
-        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        return LogFile(path, redirect=redirect)
-    except OSError as error:
-        raise StartError(f"log file {path} cannot be opened: {error.strerror}") from error
+def close() -> None:
+    """Write what waits, within a few seconds, and leave the streams as they were before."""
+    streams.give_back()
+    if _installed is not None:
+        _installed.close()

@@ -1,53 +1,24 @@
-"""Pid files held by ``flock`` for the life of their process.
+"""Pid files that are locked for the life of their process.
 
 The lock tells whether a daemon runs, the number only which process to signal: a file left by a
-crash or a reboot is unlocked and blocks nothing, and two starts cannot both get the lock. The
-kernel's own list of locks (``/proc/locks``) must name the process in the file before anything is
-signalled, so a foreign process never is.
+crash or a reboot is unlocked and blocks nothing, and two starts cannot both get the lock. Before
+anything is signalled, the kernel must name the process in the file as the holder of the lock, so a
+foreign process never is.
 
-The lock is taken by the daemon itself, after its last fork, so that the kernel lists its pid; the
-descriptor is closed on exec, so children of the daemon cannot keep the lock.
+The daemon takes the lock itself, after its last fork, so that the kernel lists its pid. Children do
+not keep it: the descriptor is closed on exec, and in a forked child.
 """
 
 import contextlib
-import fcntl
 import os
-import stat
+import time
 from pathlib import Path
 
 from edeposit.amqp.errors import StartError
+from edeposit.amqp.process import children, locks
 
-
-def private_directory(configured: str) -> Path:
-    """The directory of pid and status files.
-
-    Args:
-        configured: the setting PID_DIR; empty for ``/run/edeposit`` (root),
-            ``$XDG_RUNTIME_DIR/edeposit`` or ``~/.local/state/edeposit``.
-    """
-    if configured:
-        return Path(configured)
-    if os.geteuid() == 0:
-        return Path("/run/edeposit")
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    return Path(runtime, "edeposit") if runtime else Path.home() / ".local" / "state" / "edeposit"
-
-
-def make_private(directory: Path) -> None:
-    """Create the directory (mode 0700) or check that only its owner, we, can write in it.
-
-    Raises:
-        StartError: it cannot be made, belongs to somebody else, or others can write in it.
-    """
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        info = directory.stat()
-    except OSError as error:
-        raise StartError(f"directory {directory}: {error.strerror}") from error
-    if info.st_uid != os.geteuid():
-        raise StartError(f"directory {directory} belongs to another user (uid {info.st_uid})")
-    if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise StartError(f"others can write in directory {directory}: chmod go-w {directory}")
+# A daemon writes its number right after it has got the lock; until then nobody can name it.
+_WRITING_TIME = 1.0
 
 
 class PidFile:
@@ -68,38 +39,55 @@ class PidFile:
             False if another process holds the lock.
 
         Raises:
-            StartError: the file cannot be opened, or holds something that is no pid.
+            StartError: the file cannot be written, or holds something that is no pid.
         """
-        while True:
-            try:
-                fd = os.open(
-                    self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644
-                )
-            except OSError as error:
-                raise StartError(f"pid file {self.path}: {error.strerror}") from error
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                os.close(fd)
+        try:
+            fd = self._open_locked()
+            if fd is None:
                 return False
+            try:
+                self._write(fd)
+            except BaseException:
+                os.close(fd)
+                raise
+        except OSError as error:
+            raise StartError(f"pid file {self.path}: {error.strerror}") from error
+        self._fd = fd
+        children.give_up_in_child(self._forget)
+        return True
+
+    def _open_locked(self) -> int | None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        while True:
+            fd = os.open(self.path, flags, 0o644)
+            if not locks.lock(fd):
+                os.close(fd)
+                return None
             if self._is_at_path(fd):
-                break
-            os.close(fd)  # it was removed by its owner between open and lock
+                return fd
+            os.close(fd)  # its owner removed it between open and lock
+
+    def _write(self, fd: int) -> None:
         content = os.pread(fd, 100, 0)
         if content.strip() and _number(content) is None:
-            os.close(fd)
             raise StartError(f"{self.path} is not a pid file and is left alone: {content[:30]!r}")
         os.ftruncate(fd, 0)
-        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
-        self._fd = fd
-        return True
+        os.fchmod(fd, 0o644)  # whatever the umask: others may ask for the status
+        number = b"%d\n" % os.getpid()
+        if os.pwrite(fd, number, 0) != len(number):
+            raise StartError(f"pid file {self.path}: cannot be written")
 
     def release(self) -> None:
         """Remove the file and give the lock back; nothing happens if we do not hold it."""
         if self._fd is not None:
+            children.keep_in_child(self._forget)
             with contextlib.suppress(OSError):
                 if self._is_at_path(self._fd):
                     self.path.unlink()
+            self._forget()
+
+    def _forget(self) -> None:
+        if self._fd is not None:
             os.close(self._fd)
             self._fd = None
 
@@ -113,24 +101,18 @@ class PidFile:
         return self.path.exists()
 
     def is_locked(self) -> bool:
-        """Does any process hold the lock?
+        """Does any process hold the lock? Asking takes no lock.
 
         Raises:
             StartError: the file cannot be looked at.
         """
-        try:
-            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except FileNotFoundError:
+        fd = self._open_to_look()
+        if fd is None:
             return False
-        except OSError as error:
-            raise StartError(f"pid file {self.path}: {error.strerror}") from error
         try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
+            return locks.is_locked(fd)
         finally:
             os.close(fd)
-        return False
 
     def holder(self) -> int | None:
         """Pid of the process that holds the lock; None if nobody does.
@@ -139,22 +121,33 @@ class PidFile:
             StartError: the file cannot be looked at, or is locked by another process than the one
                 whose number it holds.
         """
-        if not self.is_locked():
-            return None
+        deadline = time.monotonic() + _WRITING_TIME
+        while True:
+            fd = self._open_to_look()
+            if fd is None:
+                return None
+            try:
+                if not locks.is_locked(fd):
+                    return None
+                content = os.pread(fd, 100, 0)
+                pid = _number(content)
+                if pid is not None and _names_holder(fd, pid):
+                    return pid
+                if self._is_at_path(fd) and time.monotonic() > deadline:
+                    raise StartError(
+                        f"{self.path} is locked, but not by the process it names ({content[:20]!r})"
+                    )
+            finally:
+                os.close(fd)
+            time.sleep(0.01)
+
+    def _open_to_look(self) -> int | None:
         try:
-            content = self.path.read_bytes()
-            info = self.path.stat()
+            return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
             return None
-        pid = _number(content)
-        lockers = _lockers(info)
-        if pid is None or pid <= 1 or (lockers is not None and pid not in lockers):
-            if not self.is_locked():
-                return None  # it ended meanwhile
-            raise StartError(
-                f"{self.path} is locked, but not by the process it names ({content[:20]!r})"
-            )
-        return pid
+        except OSError as error:
+            raise StartError(f"pid file {self.path}: {error.strerror}") from error
 
     def _is_at_path(self, fd: int) -> bool:
         with contextlib.suppress(OSError):
@@ -168,18 +161,11 @@ def _number(content: bytes) -> int | None:
     return int(text) if text.isdigit() and len(text) < 12 else None
 
 
-def _lockers(info: os.stat_result) -> set[int] | None:
-    """Pids that hold a flock on a file according to the kernel; None where it does not tell."""
-    try:
-        lines = Path("/proc/locks").read_text("ascii").splitlines()
-    except OSError:
-        return None
-    pids = set()
-    for line in lines:
-        # 1: FLOCK  ADVISORY  WRITE 4711 fe:01:123456 0 EOF
-        fields = line.split()
-        if len(fields) < 6 or fields[1] != "FLOCK":
-            continue
-        if fields[5].rpartition(":")[2] == str(info.st_ino):
-            pids.add(int(fields[4]))
-    return pids or None
+def _names_holder(fd: int, pid: int) -> bool:
+    """Is a process, by all that can be found out, the one that holds the lock of an open file?"""
+    holders = locks.holders(fd)
+    if holders:
+        return pid in holders
+    # The kernel lists none: see ``locks.holders``. Process 1 is init on most machines, so it has
+    # to be seen with the file; elsewhere that is wanted only where it can be looked at.
+    return locks.has_open(pid, os.fstat(fd)) or (pid > 1 and not os.access(f"/proc/{pid}/fd", 4))

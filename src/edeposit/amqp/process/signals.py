@@ -13,6 +13,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from edeposit.amqp.process import children
+
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 RELOAD_SIGNALS = (signal.SIGHUP, signal.SIGUSR1)
 ALL_SIGNALS = (*STOP_SIGNALS, *RELOAD_SIGNALS)
@@ -26,6 +28,15 @@ def block() -> None:
 def unblock() -> None:
     """Let held back signals come."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ALL_SIGNALS)
+
+
+def _restore_defaults() -> None:
+    """In a forked child: signals end it, instead of being recorded for a loop that it lacks."""
+    signal.set_wakeup_fd(-1)
+    for number in ALL_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    unblock()
 
 
 class SignalInbox:
@@ -68,10 +79,12 @@ class SignalInbox:
         for number in ALL_SIGNALS:
             handler = self._raise if stop_raises and number in STOP_SIGNALS else self._record
             self._before[number] = signal.signal(number, handler)
+        children.give_up_in_child(_restore_defaults)
         unblock()
 
     def restore(self) -> None:
         """Put back what was there before ``install``."""
+        children.keep_in_child(_restore_defaults)
         for number, handler in self._before.items():
             signal.signal(number, handler)
         if self._before:

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from edeposit.amqp.broker import messages, parking, schema
-from edeposit.amqp.broker.management import CannotCreateError, Ways
-from edeposit.amqp.broker.parking import Parked
+from edeposit.amqp.broker.administrator import CannotCreateError
+from edeposit.amqp.broker.management import Administration
+from edeposit.amqp.broker.parking import ParkedMessage
 from edeposit.amqp.broker.sessions import (
     NoConnectionError,
     NoVirtualHostError,
@@ -160,8 +161,10 @@ def _parked(args: argparse.Namespace) -> int:
     return OK
 
 
-_PARKED: dict[str, tuple[Callable[..., Iterable[Parked]], Callable[[Parked], str]]] = {
-    "list": (parking.parked, Parked.as_text),
+_PARKED: dict[
+    str, tuple[Callable[..., Iterable[ParkedMessage]], Callable[[ParkedMessage], str]]
+] = {
+    "list": (parking.parked, ParkedMessage.as_text),
     "show": (parking.parked, lambda item: item.message.as_text()),
     "retry": (parking.retry, lambda item: f"Sent again: {item.as_text()}"),
     "drop": (parking.drop, lambda item: f"Dropped: {item.as_text()}"),
@@ -169,10 +172,10 @@ _PARKED: dict[str, tuple[Callable[..., Iterable[Parked]], Callable[[Parked], str
 
 
 def _status(args: argparse.Namespace) -> int:
-    ways = Ways()
+    administration = Administration()
     code = OK
     for host in _hosts(args):
-        found = within(args.timeout, status, host, ways)
+        found = within(args.timeout, status, host, administration)
         print(found.as_json() if args.json else found.as_text())
         if args.host not in (None, ALL) and not found.complete:
             code = FAILED
@@ -197,7 +200,7 @@ def _name_of(name: str) -> str:
     return "standard input" if name == "-" else repr(name)
 
 
-def print_messages(found: Iterable[messages.Message], as_json: bool = False) -> None:
+def print_messages(found: Iterable[messages.ReceivedMessage], as_json: bool = False) -> None:
     """Print messages as they come."""
     for message in found:
         # Flushed at once: the message is acked after this, and then exists nowhere else.

@@ -7,6 +7,8 @@ writes an answer in the same notation, broken over lines for people.
 
 import ast
 import inspect
+import math
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,6 +56,8 @@ def parse(text: str, classes: Mapping[str, type]) -> Any:
 
 class _Parser:
     def __init__(self, text: str, classes: Mapping[str, type]) -> None:
+        # Python's own parser ends a line at each of these.
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
         body = text.lstrip()  # the parser takes leading blanks for an indentation
         self._skipped = text[: len(text) - len(body)]
         self._lines = body.split("\n")
@@ -62,14 +66,20 @@ class _Parser:
 
     def value(self) -> Any:
         try:
-            tree = ast.parse(self._text, mode="eval")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # an odd escape sequence is taken as it is
+                tree = ast.parse(self._text, mode="eval")
+            return self._convert(tree.body)
         except SyntaxError as error:
             raise self._error(
                 error.msg, error.lineno or 1, max(error.offset or 1, 1) - 1
             ) from error
-        except (ValueError, RecursionError, MemoryError) as error:
-            raise self._error(str(error) or "nested too deeply", 1, 0) from error
-        return self._convert(tree.body)
+        except (RecursionError, MemoryError) as error:
+            raise self._error("nested too deeply", 1, 0) from error
+        except ExpressionError:
+            raise
+        except ValueError as error:
+            raise self._error(str(error), 1, 0) from error
 
     def _error(self, text: str, line: int, offset: int) -> ExpressionError:
         before = self._skipped.split("\n")
@@ -79,7 +89,7 @@ class _Parser:
 
     def _at(self, node: ast.expr | ast.keyword, text: str) -> ExpressionError:
         # ast counts bytes of UTF-8, people count characters.
-        line = self._lines[node.lineno - 1].encode("utf-8")
+        line = self._lines[node.lineno - 1].encode("utf-8", "surrogatepass")
         return self._error(
             text, node.lineno, len(line[: node.col_offset].decode("utf-8", "replace"))
         )
@@ -88,10 +98,16 @@ class _Parser:
         match node:
             case ast.Call():
                 return self._call(node)
+            case ast.Constant(value=float() as number) if not math.isfinite(number):
+                raise self._at(node, "the number is too large for JSON")
+            case ast.Constant(value=str() as text) if not _is_unicode(text):
+                raise self._at(node, "half of a surrogate pair cannot be sent as JSON")
             case ast.Constant(value=None | bool() | int() | float() | str()):
                 return node.value
             case ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=ast.Constant(value=number)) if (
-                isinstance(number, (int, float)) and not isinstance(number, bool)
+                isinstance(number, (int, float))
+                and not isinstance(number, bool)
+                and math.isfinite(number)
             ):
                 return -number if isinstance(node.op, ast.USub) else number
             case ast.List():
@@ -114,6 +130,9 @@ class _Parser:
         for key, value in zip(node.keys, node.values, strict=True):
             if not (isinstance(key, ast.Constant) and isinstance(key.value, str)):
                 raise self._at(key or value, "the keys of a dict have to be strings, as in JSON")
+            if key.value in result:
+                raise self._at(key, f"key {key.value!r} is given twice")
+            self._convert(key)
             result[key.value] = self._convert(value)
         return result
 
@@ -145,8 +164,8 @@ class _Parser:
         try:
             signature.bind(*positional, **named)
             return cls(*positional, **named)
-        except (TypeError, ValueError) as error:
-            raise self._at(node.func, f"{form}: {error}") from error
+        except Exception as error:  # whatever the class checks
+            raise self._at(node.func, f"{form}: {error or type(error).__name__}") from error
 
 
 def render(value: Any, width: int = 79) -> str:
@@ -156,11 +175,18 @@ def render(value: Any, width: int = 79) -> str:
         value: an answer.
         width: columns.
     """
-    return _render(value, width, 0, 0)
+    try:
+        return _render(value, width, 0, 0)
+    except RecursionError:
+        return "(nested too deeply to be shown)"
+
+
+def _is_unicode(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _render(value: Any, width: int, indent: int, beside: int) -> str:
-    """``beside`` columns of the first line are taken by what stands beside the value."""
+    """``beside`` columns of the first line are taken by what is written before the value."""
     flat = repr(value)
     if not isinstance(value, (tuple, list, dict)) or not value:
         return flat

@@ -112,7 +112,7 @@ def _make_work(args: argparse.Namespace) -> Work:
 
 def _check_names(names: Iterable[str] | None) -> None:
     """A mistyped name is the caller's matter; it makes no message in the queue."""
-    from edeposit.amqp.harvester.engine import check_names
+    from edeposit.amqp.harvester.crawl import check_names
 
     check_names(names or ())
 
@@ -141,7 +141,7 @@ def _guarded(
 
 
 def _list(args: argparse.Namespace) -> int:
-    from edeposit.amqp.harvester.engine import source_names, wanted_sources
+    from edeposit.amqp.harvester.crawl import source_names, wanted_sources
     from edeposit.amqp.programs import harvestoutput
 
     harvestoutput.print_sources(source_names(), wanted_sources(), args.json)
@@ -152,7 +152,7 @@ def _harvest(args: argparse.Namespace) -> int:
     if args.dry_run:
         return _dry_run(args, None, None)
     from edeposit.amqp.harvester.exceptions import HarvesterError
-    from edeposit.amqp.harvester.filters.sieve import Sieve
+    from edeposit.amqp.harvester.filters import Sieve
     from edeposit.amqp.harvester.sending import send_books
     from edeposit.amqp.programs import harvestoutput
 
@@ -177,7 +177,7 @@ def _harvest(args: argparse.Namespace) -> int:
 def _dry_run(
     args: argparse.Namespace, use_dup_filter: bool | None, use_aleph_filter: bool | None
 ) -> int:
-    from edeposit.amqp.harvester.filters.sieve import Sieve
+    from edeposit.amqp.harvester.filters import Sieve
     from edeposit.amqp.programs import harvestoutput
 
     errors = 0
@@ -197,7 +197,7 @@ def _dry_run(
 @contextlib.contextmanager
 def _results(sources: list[str] | None) -> Iterator[Iterator[Any]]:
     """The results of a harvest; whoever leaves early does not wait for the rest of it."""
-    from edeposit.amqp.harvester.engine import harvest
+    from edeposit.amqp.harvester.crawl import harvest
     from edeposit.amqp.programs import harvestoutput
 
     stop = threading.Event()

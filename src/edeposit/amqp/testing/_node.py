@@ -28,6 +28,19 @@ from edeposit.amqp.testing._waiting import wait_for
 _PROGRAMS = "/usr/lib/rabbitmq/bin"
 _MARKER = "EDEPOSIT_NODE"
 
+# Names a Debian root (as debootstrap makes it) whose RabbitMQ is started instead of this machine's:
+# for tests with other versions. The mounts end with the command; needs root.
+_ROOT_VARIABLE = "EDEPOSIT_RABBITMQ_ROOT"
+_IN_ROOT = """
+mount --make-rprivate /
+mount -t proc proc "$0/proc"
+mount --rbind /dev "$0/dev"
+mount --bind /tmp "$0/tmp"
+touch "$0/etc/hosts"
+mount --bind /etc/hosts "$0/etc/hosts"
+exec chroot "$0" "$@"
+"""
+
 
 class RabbitNode:
     """A private broker; a context manager.
@@ -81,7 +94,7 @@ class RabbitNode:
             AssertionError: it did not come up in time; the text shows its log's end.
         """
         process = _process.spawn(
-            [f"{_PROGRAMS}/rabbitmq-server"], self.directory / "out.log", self._environment()
+            _program("rabbitmq-server"), self.directory / "out.log", self._environment()
         )
         self._process = process
 
@@ -127,7 +140,7 @@ class RabbitNode:
             subprocess.CalledProcessError: it failed; ``stderr`` says why.
         """
         result = subprocess.run(
-            [f"{_PROGRAMS}/rabbitmqctl", *arguments],
+            [*_program("rabbitmqctl"), *arguments],
             env=self._environment(),
             capture_output=True,
             text=True,
@@ -270,3 +283,9 @@ class RabbitNode:
             with contextlib.suppress(OSError):
                 parts.append(path.read_text("utf-8", "replace")[-2000:])
         return "\n".join(parts)
+
+
+def _program(name: str) -> list[str]:
+    root = os.environ.get(_ROOT_VARIABLE)
+    command = [f"{_PROGRAMS}/{name}"]
+    return ["unshare", "--mount", "sh", "-eu", "-c", _IN_ROOT, root, *command] if root else command

@@ -4,6 +4,7 @@ from edeposit.amqp.aleph.datastructures.alephrecord import AlephRecord
 from edeposit.amqp.aleph.datastructures.author import Author
 from edeposit.amqp.aleph.datastructures.eperiodical import EPeriodical
 from edeposit.amqp.aleph.datastructures.epublication import EPublication
+from edeposit.amqp.aleph.datastructures.format_enum import FormatEnum
 from edeposit.amqp.aleph.datastructures.requests import (
     CountRequest,
     ExportRequest,
@@ -19,19 +20,19 @@ from edeposit.amqp.aleph.datastructures.results import (
 from edeposit.amqp.aleph.datastructures.semanticinfo import EPeriodicalSemanticInfo, SemanticInfo
 
 __all__ = [
-    "AlephRecord", "Author", "CountRequest", "CountResult", "EPeriodical",
-    "EPeriodicalSemanticInfo", "EPublication", "ExportRequest", "ExportResult", "FormatEnum",
-    "ISBNValidationRequest", "ISBNValidationResult", "SearchRequest", "SearchResult",
+    "AlephRecord",
+    "Author",
+    "CountRequest",
+    "CountResult",
+    "EPeriodical",
+    "EPeriodicalSemanticInfo",
+    "EPublication",
+    "ExportRequest",
+    "ExportResult",
+    "FormatEnum",
+    "ISBNValidationRequest",
+    "ISBNValidationResult",
+    "SearchRequest",
+    "SearchResult",
     "SemanticInfo",
-]  # fmt: skip
-
-
-class FormatEnum:
-    """Values of ``EPublication.vazba``."""
-
-    CD = "CD-ROM"
-    DVD = "DVD"
-    BROZ = "brož."
-    MAPA = "mapa"
-    VAZANA = "váz."
-    ONLINE = "online"
+]

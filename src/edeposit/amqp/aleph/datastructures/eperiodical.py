@@ -2,7 +2,7 @@
 
 from collections import namedtuple
 
-from edeposit.amqp.aleph.cleaning import clean_isbn
+from edeposit.amqp.aleph.cleaning import clean_issn
 from edeposit.amqp.aleph.datastructures.publishing import (
     check_not_deleted,
     imprint,
@@ -16,13 +16,10 @@ from edeposit.amqp.aleph.marcxml import MarcRecord, as_record
 class EPeriodical(
     namedtuple(
         "EPeriodical",
-        [
-            "url", "ISSN", "invalid_ISSNs", "nazev", "anotace", "podnazev", "id_number",
-            "mistoVydani", "datumVydani", "internal_url", "nakladatelVydavatel",
-            "ISSNSouboruPublikaci",
-        ],
+        "url ISSN invalid_ISSNs nazev anotace podnazev id_number mistoVydani datumVydani"
+        " internal_url nakladatelVydavatel ISSNSouboruPublikaci",
     )
-):  # fmt: skip
+):
     """A periodical.
 
     Attributes:
@@ -52,14 +49,11 @@ class EPeriodical(
         """
         record = as_record(xml)
         check_not_deleted(record)
-        invalid = [
-            clean_isbn(text)
-            for text in [*record.subfields("022", "z"), *record.subfields("022", "y")]
-        ]
-        issns = [clean_isbn(text) for text in record.subfields("022", "a")]
+        invalid = _issns(record, "z") + _issns(record, "y")
+        wrong = set(invalid)
         return EPeriodical(
             url=record.subfields("856", "u", "4", "2"),
-            ISSN=[issn for issn in issns if issn not in invalid],
+            ISSN=[issn for issn in _issns(record, "a") if issn not in wrong],
             invalid_ISSNs=invalid,
             nazev=joined(record, "245", "a"),
             anotace=None,
@@ -69,5 +63,9 @@ class EPeriodical(
             datumVydani=imprint_date(record),
             internal_url=internal_urls(record),
             nakladatelVydavatel=imprint(record, "b"),
-            ISSNSouboruPublikaci=[clean_isbn(text) for text in record.subfields("022", "l")],
+            ISSNSouboruPublikaci=_issns(record, "l"),
         )
+
+
+def _issns(record: MarcRecord, code: str) -> list[str]:
+    return [clean_issn(text) for text in record.subfields("022", code)]

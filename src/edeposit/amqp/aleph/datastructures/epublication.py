@@ -2,29 +2,30 @@
 
 from collections import namedtuple
 
-from edeposit.amqp.aleph.cleaning import clean_isbn, hairs
-from edeposit.amqp.aleph.datastructures.author import authors_of
+from edeposit.amqp.aleph.cleaning import clean_isbns, hairs, split_isbn
+from edeposit.amqp.aleph.datastructures.author import Author, authors_of
+from edeposit.amqp.aleph.datastructures.format_enum import FormatEnum
 from edeposit.amqp.aleph.datastructures.publishing import (
     check_not_deleted,
     imprint,
     imprint_date,
     internal_urls,
     joined,
+    sentences,
 )
 from edeposit.amqp.aleph.marcxml import MarcRecord, as_record
+
+__all__ = ["Author", "EPublication", "FormatEnum"]
 
 
 class EPublication(
     namedtuple(
         "EPublication",
-        [
-            "ISBN", "invalid_ISBN", "id_number", "nazev", "podnazev", "vazba", "cena", "castDil",
-            "nazevCasti", "nakladatelVydavatel", "datumVydani", "poradiVydani",
-            "zpracovatelZaznamu", "format", "url", "mistoVydani", "ISBNSouboruPublikaci", "autori",
-            "originaly", "internal_url", "anotace",
-        ],
+        "ISBN invalid_ISBN id_number nazev podnazev vazba cena castDil nazevCasti"
+        " nakladatelVydavatel datumVydani poradiVydani zpracovatelZaznamu format url mistoVydani"
+        " ISBNSouboruPublikaci autori originaly internal_url anotace",
     )
-):  # fmt: skip
+):
     """A book.
 
     Attributes:
@@ -63,7 +64,7 @@ class EPublication(
         """
         record = as_record(xml)
         check_not_deleted(record)
-        invalid = [clean_isbn(text) for text in record.subfields("020", "z")]
+        invalid = clean_isbns(record.subfields("020", "z"))
         return EPublication(
             ISBN=_isbns(record, invalid),
             invalid_ISBN=invalid,
@@ -72,13 +73,13 @@ class EPublication(
             podnazev=joined(record, "245", "b"),
             vazba=_binding(record),
             cena=", ".join(filter(None, map(hairs, record.subfields("020", "c")))),
-            castDil=joined(record, "245", "n"),
-            nazevCasti=joined(record, "245", "p"),
+            castDil=sentences(record, "245", "n"),
+            nazevCasti=sentences(record, "245", "p"),
             nakladatelVydavatel=imprint(record, "b"),
             datumVydani=imprint_date(record),
             poradiVydani=joined(record, "901", "f"),
             zpracovatelZaznamu=next(iter(record.subfields("040", "a")), ""),
-            format=joined(record, "300", "c"),
+            format=joined(record, "300", "c").rstrip("+ "),
             url=record.subfields("856", "u", "4", "2"),
             mistoVydani=imprint(record, "a"),
             ISBNSouboruPublikaci=[],
@@ -90,15 +91,17 @@ class EPublication(
 
 
 def _isbns(record: MarcRecord, invalid: list[str]) -> list[str]:
-    isbns = [clean_isbn(text) for text in record.subfields("020", "a")]
-    valid = [isbn for isbn in isbns if isbn not in invalid]
-    return valid or [clean_isbn(text) for text in record.subfields("901", "i")]
+    wrong = {number.replace("-", "") for number in invalid}
+    isbns = clean_isbns(record.subfields("020", "a"))
+    valid = [number for number in isbns if number.replace("-", "") not in wrong]
+    return valid or clean_isbns(record.subfields("901", "i"))
 
 
 def _binding(record: MarcRecord) -> str:
-    """What follows the ISBN in 020 $a: ``80-… (sv. 1 : váz.) :`` gives ``váz.``"""
-    for text in record.subfields("020", "a"):
-        rest = hairs(text.strip().partition(" ")[2])
-        if rest:
-            return rest.rpartition(":")[2].strip()
+    """What follows the ISBN in 020 $a, else 020 $q: ``80-… (sv. 1 : váz.) :`` gives ``váz.``"""
+    for field in record.fields("020"):
+        notes = [split_isbn(text)[1] for text in field.get_subfields("a")]
+        notes += [hairs(text) for text in field.get_subfields("q")]
+        if found := next(filter(None, notes), ""):
+            return found
     return ""

@@ -15,26 +15,23 @@ _ID_NUMBER = re.compile(r"[A-Za-z]+\d{8,}")
 class SemanticInfo(
     namedtuple(
         "SemanticInfo",
-        [
-            "hasAcquisitionFields", "acquisitionFields", "ISBNAgencyFields",
-            "descriptiveCatFields", "descriptiveCatReviewFields", "subjectCatFields",
-            "subjectCatReviewFields", "isClosed", "isSummaryRecord", "contentOfFMT",
-            "parsedSummaryRecordSysNumber", "summaryRecordSysNumber",
-        ],
+        "hasAcquisitionFields acquisitionFields ISBNAgencyFields descriptiveCatFields"
+        " descriptiveCatReviewFields subjectCatFields subjectCatReviewFields isClosed"
+        " isSummaryRecord contentOfFMT parsedSummaryRecordSysNumber summaryRecordSysNumber",
     )
-):  # fmt: skip
+):
     """State of a book's record.
 
     Attributes:
-        hasAcquisitionFields (bool): is there a field HLD?
+        hasAcquisitionFields (bool): whether there is a field HLD.
         acquisitionFields (list): STZ, of such a record.
         ISBNAgencyFields (list): signs of the ISBN agency.
         descriptiveCatFields (list): signs of descriptive cataloguing.
         descriptiveCatReviewFields (list): signs of its review.
         subjectCatFields (list): signs of subject cataloguing.
         subjectCatReviewFields (list): signs of its review.
-        isClosed (bool): is the record finished?
-        isSummaryRecord (bool): does it sum up others?
+        isClosed (bool): whether the record is finished.
+        isSummaryRecord (bool): whether it sums up others.
         contentOfFMT (str): "" if there is no FMT.
         parsedSummaryRecordSysNumber (str): number found in the next one.
         summaryRecordSysNumber (str): text about the summary record.
@@ -70,12 +67,10 @@ class SemanticInfo(
 class EPeriodicalSemanticInfo(
     namedtuple(
         "EPeriodicalSemanticInfo",
-        [
-            "hasAcquisitionFields", "acquisitionFields", "isClosed", "isSummaryRecord",
-            "contentOfFMT", "parsedSummaryRecordSysNumber", "summaryRecordSysNumber",
-        ],
+        "hasAcquisitionFields acquisitionFields isClosed isSummaryRecord contentOfFMT"
+        " parsedSummaryRecordSysNumber summaryRecordSysNumber",
     )
-):  # fmt: skip
+):
     """State of a periodical's record; attributes as of ``SemanticInfo``.
 
     A sign ``sk…`` counts as acquisition too.
@@ -122,12 +117,12 @@ def acquisition_fields(record: MarcRecord) -> list[str]:
 
 
 def is_closed(record: MarcRecord) -> bool:
-    """Is the record in the base of closed ones?"""
+    """Whether the record is in the base of closed ones."""
     return _CLOSED in record.subfields("BAS", "a")
 
 
 def is_summary(record: MarcRecord) -> bool:
-    """Does the record sum up others?"""
+    """Whether the record sums up others."""
     return record.controls.get("FMT") == _SUMMARY
 
 

@@ -32,7 +32,7 @@ from edeposit.amqp.harvester.autoparser.places import (
 )
 from edeposit.amqp.harvester.autoparser.selectors import COSTS
 from edeposit.amqp.harvester.autoparser.trials import RIGHT, Trial, run_trial
-from edeposit.amqp.harvester.rules import Rule
+from edeposit.amqp.harvester.source.rules import Rule
 
 logger = logging.getLogger(__name__)
 

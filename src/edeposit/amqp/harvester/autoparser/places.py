@@ -15,11 +15,11 @@ from lxml import etree
 from rapidfuzz import fuzz, process
 
 from edeposit.amqp.harvester.autoparser.examples import AutoparserError, Wanted, comparable
-from edeposit.amqp.harvester.labels import fold
 from edeposit.amqp.harvester.page import Page
-from edeposit.amqp.harvester.rules import Rule
-from edeposit.amqp.harvester.structured import StructuredData, is_bookish, types_of
-from edeposit.amqp.harvester.text import collapse, raw_text, text_of
+from edeposit.amqp.harvester.page.jsonld import StructuredData, is_bookish, types_of
+from edeposit.amqp.harvester.page.labels import fold
+from edeposit.amqp.harvester.page.text import collapse, raw_text, text_of
+from edeposit.amqp.harvester.source.rules import Rule
 
 # How many places of a kind are followed; a "1" is everywhere.
 MOST = 25

@@ -11,8 +11,8 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from edeposit.amqp.harvester.autoparser.places import Index
-from edeposit.amqp.harvester.labels import LONGEST
-from edeposit.amqp.harvester.text import raw_text, text_of
+from edeposit.amqp.harvester.page.labels import LONGEST
+from edeposit.amqp.harvester.page.text import raw_text, text_of
 
 # fmt: off
 COSTS = {

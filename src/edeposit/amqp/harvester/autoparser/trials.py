@@ -6,7 +6,7 @@ from typing import Any
 from edeposit.amqp.harvester.autoparser.candidates import Candidate
 from edeposit.amqp.harvester.autoparser.examples import Example, Wanted, comparable
 from edeposit.amqp.harvester.page import Page
-from edeposit.amqp.harvester.rules import Rule
+from edeposit.amqp.harvester.source.rules import Rule
 
 RIGHT, NOTHING, WRONG = "right", "nothing", "wrong"
 

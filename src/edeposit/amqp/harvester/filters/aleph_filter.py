@@ -3,20 +3,28 @@
 The aleph service is used as a library. What must stay true: when Aleph does not answer, the book is
 kept, as a duplicate is cheaper than a loss; and Aleph, which is slow, is asked for few books a
 second, and no more at all after several failures in a row.
+
+Titles and names are compared as a shop and a catalogue write them: case, diacritics, punctuation
+and the order of words do not count; digits do: Windows 7 is not Windows 8. All comparisons are
+symmetric.
 """
 
 import logging
+import re
 import threading
-import time
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any, TypeVar
+
+from rapidfuzz import fuzz
 
 from edeposit.amqp.aleph import ISBNQuery, TitleQuery
 from edeposit.amqp.aleph.datastructures import EPublication
 from edeposit.amqp.aleph.exceptions import AlephException
 from edeposit.amqp.harvester import settings
-from edeposit.amqp.harvester.filters.names import compare_names, name_to_vector, same_person
-from edeposit.amqp.harvester.filters.names import same_title as _same_title
-from edeposit.amqp.harvester.identity import author_names, canonical_isbn
+from edeposit.amqp.harvester.site.politeness import CrawlDelay
+from edeposit.amqp.harvester.structures import author_names, canonical_isbn
 
 __all__ = ["Catalogue", "compare_names", "filter_publication", "name_to_vector"]
 
@@ -25,6 +33,7 @@ logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 # Retries with pauses are the aleph service's own; each of these failures has had them.
 _MOST_FAILURES = 3
+_WORD = re.compile(r"[^\W_]+")
 
 
 class Catalogue:
@@ -39,12 +48,11 @@ class Catalogue:
         self.cmp_authors = cmp_authors
         self.failures_in_a_row = 0
         self._end = end or threading.Event()
-        self._lock = threading.Lock()
-        self._next_turn = 0.0
+        self._delay = CrawlDelay()
 
     def has(self, publication: Any) -> bool:
         """Is the book in the catalogue? False if nobody knows."""
-        if self.failures_in_a_row >= _MOST_FAILURES or not self._wait_for_turn():
+        if self.failures_in_a_row >= _MOST_FAILURES or not self._waited():
             return False
         try:
             found = self._find(publication)
@@ -78,13 +86,9 @@ class Catalogue:
             for name in names
         )
 
-    def _wait_for_turn(self) -> bool:
+    def _waited(self) -> bool:
         """False if the harvest ends meanwhile."""
-        with self._lock:
-            now = time.monotonic()
-            turn = max(now, self._next_turn)
-            self._next_turn = turn + 1 / settings.ALEPH_FILTER_PER_SECOND
-        return not self._end.wait(turn - now)
+        return self._delay.wait("aleph", 1 / settings.ALEPH_FILTER_PER_SECOND, self._end)
 
 
 def filter_publication(publication: _T, cmp_authors: bool = True) -> _T | None:
@@ -106,4 +110,63 @@ def _titles_agree(book: EPublication, title: str) -> bool:
     """With or without the subtitle, which shops print into the title."""
     threshold = settings.ALEPH_TITLE_THRESHOLD
     whole = f"{book.nazev} {book.podnazev or ''}"
-    return _same_title(book.nazev, title, threshold) or _same_title(whole, title, threshold)
+    return same_title(book.nazev, title, threshold) or same_title(whole, title, threshold)
+
+
+# --- titles and names -----------------------------------------------------------------------------
+
+
+def name_to_vector(name: str) -> list[str]:
+    """The words of a name, folded, longest first: ``["putsalek", "franta", "ing"]``."""
+    return sorted(_words(name), key=len, reverse=True)
+
+
+def compare_names(first: str, second: str) -> float:
+    """Share of the words of the shorter name that are in the other, too: 0 to 100."""
+    mine, other = Counter(_words(first)), Counter(_words(second))
+    fewer = min(mine.total(), other.total())
+    return 100.0 * (mine & other).total() / fewer if fewer else 0.0
+
+
+def same_title(first: str, second: str, threshold: float) -> bool:
+    """Do two titles name the same book?
+
+    The words have to agree, and the titles as a whole: one that is only the beginning of a much
+    longer one is another book. A title of a single word says so little that nothing but the same
+    word will do.
+
+    Args:
+        threshold: per cent, for both.
+    """
+    mine, other = _words(first), _words(second)
+    if min(len(mine), len(other)) <= 1:
+        return bool(mine) and mine == other
+    return (
+        compare_names(first, second) >= threshold
+        and fuzz.token_sort_ratio(" ".join(mine), " ".join(other)) >= threshold
+    )
+
+
+def same_person(first: str, second: str, threshold: float) -> bool:
+    """May two names be those of one person?
+
+    Initials stand for the words that begin with them, but do not make a person on their own.
+    """
+    mine, other = _words(first), _words(second)
+    if not any(len(word) > 1 for word in set(mine) & set(other)):
+        return False
+    mine, other = _spelt_out(mine, other), _spelt_out(other, mine)
+    return fuzz.token_set_ratio(" ".join(mine), " ".join(other)) >= threshold
+
+
+def _spelt_out(words: Iterable[str], other: Iterable[str]) -> list[str]:
+    """Initials replaced by the words of the other name that begin with them."""
+    return [
+        next((long for long in other if len(word) == 1 and long.startswith(word)), word)
+        for word in words
+    ]
+
+
+def _words(text: str) -> list[str]:
+    decomposed = unicodedata.normalize("NFKD", str(text or "").casefold())
+    return _WORD.findall("".join(c for c in decomposed if not unicodedata.combining(c)))

@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from edeposit.amqp.harvester import charset
-from edeposit.amqp.harvester.engine import harvest
+from edeposit.amqp.harvester.crawl import harvest
 from edeposit.amqp.harvester.exceptions import HarvestFailedError
+from edeposit.amqp.harvester.page import charset
 
 _URL = re.compile(r"http[^:]*://")
 _SHORTEST_ISBN = 10

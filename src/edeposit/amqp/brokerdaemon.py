@@ -1,0 +1,371 @@
+"""``PikaDaemon``: a daemon that consumes one queue and loses nothing.
+
+The main thread moves frames; ``concurrency`` handler threads run ``onMessageReceived``. A request
+is acked only when the broker has confirmed everything that was published for it.
+
+Shutdown order (first SIGTERM): 1. cancel the consumer, 2. give back what no handler has begun,
+3. let the handlers finish and the broker confirm, heartbeats going on, 4. write the acks, 5.
+close. After ``stop_timeout``, or at the second SIGTERM, the rest is abandoned: the broker gives
+it to somebody else.
+
+Lost connection: requests not begun are forgotten (the broker sends them again). A job that runs
+goes on, and its replies are published as soon as there is a connection. The broker's copy of its
+message is recognised (``engine.jobs``) and not run again.
+
+How: ``engine.connection`` keeps the connection, ``engine.consumer`` the consumer,
+``engine.handlers`` the threads, ``engine.ledger`` the deliveries and their replies.
+"""
+
+import logging
+import threading
+import time
+from typing import Any
+
+import pika
+from pika.adapters.select_connection import IOLoop
+from pika.channel import Channel
+from pika.spec import Basic, BasicProperties
+
+from edeposit.amqp import contract, settings
+from edeposit.amqp.daemonwrapper import DaemonRunnerWrapper
+from edeposit.amqp.engine.connection import BrokerConnection
+from edeposit.amqp.engine.consumer import Consumer
+from edeposit.amqp.engine.deliveries import Delivery
+from edeposit.amqp.engine.diagnosis import Diagnosis
+from edeposit.amqp.engine.handlers import HandlerPool
+from edeposit.amqp.engine.hooks import call_hook
+from edeposit.amqp.engine.journal import Journal
+from edeposit.amqp.engine.ledger import Ledger
+from edeposit.amqp.engine.publisher import Outgoing
+from edeposit.amqp.errors import ClosedError, PublishError, StartError
+from edeposit.amqp.process.signals import RELOAD_SIGNALS, STOP_SIGNALS
+
+logger = logging.getLogger(__name__)
+
+# So many unacked requests may wait for better times; each holds its body.
+_STUCK_MOST = 1000
+
+
+class BrokerDaemon(DaemonRunnerWrapper):
+    """The life of a daemon on one connection; ``PikaDaemon`` adds what handlers use.
+
+    Args: as of ``PikaDaemon``.
+    """
+
+    reports_ready = True
+    handles_signals = True
+
+    _ledger: Ledger  # these from body() on
+    _pool: HandlerPool
+    _consumer: Consumer
+    _journal: Journal
+
+    def __init__(
+        self,
+        connection_param: pika.ConnectionParameters,
+        queue: str,
+        output_exchange: str,
+        output_key: str,
+        *,
+        name: str | None = None,
+        concurrency: int | None = None,
+        prefetch: int | None = None,
+        **daemon_options: Any,
+    ) -> None:
+        vhost = getattr(connection_param, "virtual_host", "").strip("/") or "default"
+        super().__init__(name or f"{vhost}-{queue}", **daemon_options)
+        self.connection_param = connection_param
+        self.queue = queue
+        self.output_exchange = output_exchange
+        self.output_key = output_key
+        self.content_type = "application/json"
+        self.concurrency = concurrency
+        self.prefetch = prefetch
+        self._link: BrokerConnection | None = None
+        self._io_thread: threading.Thread | None = None
+        self._current = threading.local()
+        self._was_ready = False
+        self._start_deadline = 0.0
+        self._start_failure: Diagnosis | None = None
+        self._state = ""
+        self._told: dict[str, Any] = {}
+        self._stuck_at_consume = 0
+
+    # --- to be overridden -------------------------------------------------------------------
+
+    def onStart(self) -> None:
+        """Called once on the main thread, in the daemon process, before it connects."""
+
+    def jobKey(self, properties: BasicProperties) -> Any:
+        """What a redelivered message is recognised by, beside its body, address and properties.
+
+        Returns:
+            A hashable value, or None if there is none; then the job is run again. The default is
+            the ``message_id``. Called on the I/O thread, at most once for a delivery. If it
+            raises, that is logged and taken for None.
+        """
+        return properties.message_id
+
+    def replaceUndeliverable(self, outgoing: Outgoing, error: PublishError) -> Outgoing | None:
+        """What to send in place of a reply that can never be delivered (too large, unencodable).
+
+        Returns:
+            A smaller message, or None to park what there is. Called on the I/O thread. If it
+            raises, that is logged and taken for None.
+        """
+        return None
+
+    def is_idle(self) -> bool:
+        """Is there no work but that on messages? Overridden by daemons with threads of their own;
+        called on the I/O thread while draining, after each batch."""
+        return True
+
+    def _handle(self, delivery: Delivery) -> None:
+        """Handle a delivery, in a handler thread."""
+        raise NotImplementedError
+
+    def _handler_failed(self, delivery: Delivery, error: BaseException) -> None:
+        """The handler has raised; called in a handler thread or on the I/O thread."""
+        raise NotImplementedError
+
+    @property
+    def connection(self) -> pika.SelectConnection | None:
+        """pika's connection; None while there is none. Only to be looked at."""
+        return self._link.connection if self._link is not None else None
+
+    @property
+    def channel(self) -> Channel | None:
+        """pika's channel; None while there is none. Only to be looked at."""
+        return self._link.channel if self._link is not None else None
+
+    def _running_link(self) -> BrokerConnection:
+        if self._link is None:
+            raise ClosedError("the daemon is not running")
+        return self._link
+
+    # --- the connection, on the I/O thread --------------------------------------------------
+
+    def on_deliver(
+        self,
+        method: Basic.Deliver,
+        properties: BasicProperties,
+        body: bytes,
+        error: Exception | None,
+    ) -> None:
+        """A message has come (engine)."""
+        if error is not None:
+            logger.warning("a property of a message cannot be decoded and is lost: %r", error)
+        self._consumer.delivered()
+        delivery = self._ledger.accept(method, properties, body)
+        if delivery is None:
+            return
+        if self._ledger.draining:
+            self._ledger.give_back(delivery)
+        else:
+            self._pool.put(delivery)
+
+    def on_channel(self, channel: Channel) -> None:
+        """A fresh channel (engine): check the schema, then consume."""
+        if self._ledger.draining:
+            self._abandon("the connection was lost while draining")
+        else:
+            self._stuck_at_consume = 0
+            self._consumer.start(channel)
+
+    def _prefetch_count(self) -> int:
+        prefetch = settings.RABBITMQ_PREFETCH if self.prefetch is None else self.prefetch
+        return prefetch or self._concurrency() + 1
+
+    def _concurrency(self) -> int:
+        return self.concurrency or settings.RABBITMQ_CONCURRENCY
+
+    def on_usable(self) -> None:
+        """The consumer is registered (engine)."""
+        if self.queue:
+            logger.info(
+                "consuming %r in virtual host %r (prefetch %d, %d handler threads)", self.queue,
+                self.connection_param.virtual_host, self._prefetch_count(), self._concurrency(),
+            )  # fmt: skip
+        else:
+            logger.info("connected to virtual host %r", self.connection_param.virtual_host)
+        self._was_ready = True
+        self._set_state(self._working_state)
+        self.ready(self._working_state)
+        self._ledger.usable()
+
+    def on_cancelled(self) -> None:
+        """The broker took the consumer away: its queue was deleted or moved (engine)."""
+        logger.warning("the broker cancelled the consumer of %r", self.queue)
+        self._ledger.consumer_cancelled(self._pool.withdraw())
+        self._set_state("cancelled")
+        self._consumer.cancelled()
+
+    def on_down(self, failure: Diagnosis, unconfirmed: list[Outgoing]) -> None:
+        """The channel is gone (engine)."""
+        self._consumer.down()
+        self._ledger.channel_lost(failure, unconfirmed, self._pool.withdraw())
+
+    def on_retry(self, failure: Diagnosis, delay: float) -> bool:
+        """There will be another attempt (engine); False gives up."""
+        if self._ledger.draining:
+            self._abandon(failure.text)
+            return False
+        if not self._was_ready and time.monotonic() + delay > self._start_deadline:
+            self._start_failure = failure
+            return False
+        log = logger.warning if failure.transient else logger.error
+        log("%s; next attempt in %.1f s", failure, delay)
+        self._set_state("reconnecting", reason=str(failure))
+        return True
+
+    def on_blocked(self, blocked: bool) -> None:
+        """The broker has an alarm (engine)."""
+        if blocked:
+            logger.warning("the broker is blocked (memory or disk alarm): no new work is begun")
+        else:
+            logger.info("the broker takes messages again")
+        if not self._ledger.draining:
+            self._set_state("blocked" if blocked else self._working_state)
+
+    def on_batch_end(self) -> None:
+        """A batch of frames or results is done (engine): write the acks."""
+        self._ledger.write_acks()
+        if self._ledger.draining:
+            self._check_drained()
+
+    def on_tick(self) -> None:
+        """Once a second (engine)."""
+        self._pool.check()
+        self.notify_watchdog()
+        self._ledger.tick()
+        if not self._ledger.draining:
+            self._consumer.check(self._ledger.unfinished)
+            self._make_room()
+        if self._state and self._achieved() != self._told:
+            self._set_state(self._state)
+
+    def _make_room(self) -> None:
+        """Requests whose answers nobody takes must not use up the prefetch."""
+        stuck = min(self._ledger.outbox.stuck, _STUCK_MOST)
+        room = max(self._prefetch_count() - self._concurrency(), 1)
+        if stuck - self._stuck_at_consume >= room:
+            self._stuck_at_consume = stuck
+            self._consumer.renew()
+
+    # --- start and stop ---------------------------------------------------------------------
+
+    def body(self) -> None:
+        """Consume until a signal ends it. Not to be overridden.
+
+        Raises:
+            StartError: the broker, the virtual host, the exchange or the queue is not there.
+        """
+        self._io_thread = threading.current_thread()
+        self._start_deadline = time.monotonic() + settings.START_TIMEOUT
+        link = self._link = BrokerConnection(
+            lambda: self.connection_param,
+            self,
+            confirm_timeout=settings.RABBITMQ_CONFIRM_TIMEOUT,
+            max_message_size=settings.RABBITMQ_MAX_MESSAGE_SIZE,
+        )
+        self._ledger = Ledger(
+            link,
+            self.output_exchange,
+            self.queue and self.queue + contract.PARKING_SUFFIX,
+            contract.parked_properties,
+            self.jobKey,
+            self.replaceUndeliverable,
+            settings.RABBITMQ_CONFIRM_TIMEOUT,
+        )
+        self._pool = HandlerPool(self._handle, self._handler_failed, link.clear_to_send)
+        self._journal = Journal(self.directory / f"{self.name}.begun")
+        self._consumer = Consumer(
+            link,
+            self.queue,
+            self.output_exchange,
+            self._prefetch_count,
+            lambda: not self._ledger.draining,
+        )
+        link.ioloop.add_handler(self.signals.fileno(), self._on_signal, IOLoop.READ)
+        self._set_state("connecting")
+        self._journal.open()
+        self.onStart()
+        self._pool.start(self._concurrency() if self.queue else 0)
+        link.run()
+        if self._start_failure is not None:
+            raise StartError(str(self._start_failure))
+
+    def _on_signal(self, _fd: int, _events: int) -> None:
+        numbers = self.signals.drain()
+        if any(number in RELOAD_SIGNALS for number in numbers):
+            self.handle_reload()
+        for number in numbers:
+            if number in STOP_SIGNALS:
+                self.drain()
+
+    def drain(self) -> None:
+        """Stop consuming, finish what is being handled, exit; called again: exit at once."""
+        link, ledger = self._running_link(), self._ledger
+        if ledger.draining:
+            self._abandon("second signal")
+            return
+        logger.info("draining: %d requests unfinished", ledger.unfinished)
+        self._set_state("draining")
+        self._consumer.cancel()
+        ledger.drain()
+        for delivery in self._pool.withdraw():
+            ledger.give_back(delivery)
+        link.flush()
+        link.ioloop.call_later(
+            self.stop_timeout, lambda: self._abandon(f"stop_timeout ({self.stop_timeout:g} s)")
+        )
+        self._check_drained()
+
+    def _check_drained(self) -> None:
+        link = self._running_link()
+        if not link.is_usable and self._ledger.unfinished:
+            self._abandon("there is no connection to answer on")
+        elif not self._ledger.unfinished and self._ledger.outbox.is_empty and self.is_idle():
+            self._leave()
+
+    @property
+    def _working_state(self) -> str:
+        return "consuming" if self.queue else "connected"
+
+    def _abandon(self, why: str) -> None:
+        unfinished = self._ledger.unfinished
+        if not unfinished:
+            self._leave()
+            return
+        logger.warning(
+            "exiting with %d requests unfinished, they go back to the queue: %s", unfinished, why
+        )
+        self._set_state("aborted", reason=why)
+        self._running_link().stop()
+
+    def _leave(self) -> None:
+        if self._running_link().close():
+            done = ", ".join(f"{name} {value}" for name, value in self._achieved().items())
+            logger.info("drained: %s", done)
+            self._set_state("drained")
+
+    def _set_state(self, state: str, **details: Any) -> None:
+        self._state = state
+        self._told = self._achieved()
+        self.set_state(state, **self._told, **details)
+
+    def _achieved(self) -> dict[str, Any]:
+        """What the daemon has done so far, for its status."""
+        achieved = {"queue": self.queue, "handled": self._ledger.handled}
+        if self._ledger.outbox.stuck:
+            achieved["stuck"] = self._ledger.outbox.stuck
+        if self._pool.replaced:
+            achieved["handlers_replaced"] = self._pool.replaced
+        return achieved
+
+    def onExit(self) -> None:
+        """Disconnect from the broker; overriders call this one too."""
+        if self._link is not None:
+            call_hook(self._link.stop)
+            call_hook(self._journal.close)
+        super().onExit()

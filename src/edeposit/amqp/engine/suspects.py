@@ -1,0 +1,223 @@
+"""A channel of its own for messages that may close it.
+
+RabbitMQ answers some messages by closing the channel (403, 404, 406) or even the connection (541
+for a made-up direct reply-to address), and does not say which message it was. So whatever was
+unconfirmed then is suspect: it is sent here, one message at a time. What closes this channel while
+it is alone is guilty, and its owner gets a ``RejectedError``; everything else arrives.
+
+What must stay true: each message handed over ends in exactly one call of its ``done``.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import pika
+from pika.channel import Channel
+
+from edeposit.amqp.engine import diagnosis, frames
+from edeposit.amqp.engine.connection import BrokerConnection
+from edeposit.amqp.engine.publisher import Outgoing, unroutable
+from edeposit.amqp.errors import PublishError, RefusedError, RejectedError
+
+logger = logging.getLogger(__name__)
+
+#: Reply codes that are no answer to a message: a close in order, an operator's close.
+_NOBODYS_FAULT = (0, 200, 320)
+# A message that was unconfirmed at so many losses without a reply code is suspect, too: a proxy
+# or a broker short of memory may cut the connection at a message that is too large for it.
+_SUSPECT_AFTER = 3
+_BAD_MOST = 1000
+_BAD_FOR = 600.0
+_OPEN_AGAIN_AFTER = 0.2
+
+
+def is_suspect(failure: diagnosis.Diagnosis, outgoing: Outgoing) -> bool:
+    """May this unconfirmed message be why the channel was closed?"""
+    outgoing.losses += 1
+    blamed = failure.reply_code not in _NOBODYS_FAULT and failure.code != "ack-timeout"
+    return blamed or outgoing.losses >= _SUSPECT_AFTER
+
+
+class SuspectChannel:
+    """Publishes one message at a time, and declares queues that may not be allowed.
+
+    Args:
+        link: the connection.
+        spared: an exchange that is never taken for bad; the main channel watches it.
+        confirm_timeout: seconds until an unconfirmed message is taken for refused.
+    """
+
+    def __init__(self, link: BrokerConnection, spared: str, confirm_timeout: float) -> None:
+        self._link = link
+        self._confirm_timeout = confirm_timeout
+        self._spared = spared
+        self._waiting: deque[Outgoing] = deque()
+        self._current: Outgoing | None = None
+        self._sent_at = 0.0
+        self._channel: Channel | None = None
+        self._opening = False
+        self._bad: dict[str, float] = {}
+        self._suspected: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._waiting) + (self._current is not None)
+
+    def is_bad(self, exchange: str) -> bool:
+        """Has a message to this exchange closed the channel lately, or is one suspect of it?"""
+        if exchange in self._suspected:
+            return True
+        since = self._bad.get(exchange)
+        if since is None:
+            return False
+        if time.monotonic() - since < _BAD_FOR:
+            return True
+        del self._bad[exchange]
+        return False
+
+    def publish(self, outgoing: Outgoing) -> None:
+        """Send a message when its turn comes."""
+        self._waiting.append(outgoing)
+        if outgoing.exchange != self._spared:
+            self._suspected.add(outgoing.exchange)
+        self.resume()
+
+    def declare(self, queue: str, done: Callable[[bool], None]) -> None:
+        """Declare a durable queue on a channel of its own; ``done`` gets whether it is there."""
+        answered: list[bool] = []
+
+        def opened(channel: Channel) -> None:
+            def declared(_frame: Any) -> None:
+                answered.append(True)
+                channel.close()
+
+            channel.queue_declare(queue, durable=True, callback=declared)
+
+        def closed(_channel: Any, reason: Exception) -> None:
+            # 406: the queue is there, with other arguments.
+            done(bool(answered) or diagnosis.reply_code(reason) == 406)
+
+        channel = self._new_channel(opened)
+        if channel is None:
+            done(False)
+        else:
+            channel.add_on_close_callback(closed)
+
+    def resume(self) -> None:
+        """Go on with what waits, if there is a connection."""
+        if not self._waiting and self._current is None:
+            self._suspected.clear()
+        if self._current is not None or not self._waiting or not self._link.is_usable:
+            return
+        if self._channel is not None and self._channel.is_open:
+            self._send(self._channel)
+        elif not self._opening:
+            self._open()
+
+    def expire(self) -> None:
+        """See to the deadline of the message on its way; call it now and then."""
+        late = time.monotonic() - self._sent_at > self._confirm_timeout
+        if self._current is not None and late and not self._link.blocked:
+            outgoing, self._current = self._current, None
+            if self._channel is not None and self._channel.is_open:
+                self._channel.close()
+            self._channel = None
+            outgoing.done(outgoing, RefusedError("the broker has not confirmed it in time"))
+        self.resume()
+
+    # --- the channel ------------------------------------------------------------------------
+
+    def _new_channel(self, opened: Callable[[Channel], None]) -> Channel | None:
+        connection = self._link.connection
+        if connection is None or not connection.is_open:
+            return None
+        try:
+            return connection.channel(on_open_callback=opened)
+        except pika.exceptions.AMQPError as error:  # no channel is left
+            logger.warning("no second channel: %r", error)
+            return None
+
+    def _open(self) -> None:
+        def opened(channel: Channel) -> None:
+            channel.add_on_return_callback(self._on_return)
+            channel.confirm_delivery(self._on_confirm, callback=lambda _frame: ready(channel))
+
+        def ready(channel: Channel) -> None:
+            self._opening = False
+            self._channel = channel
+            self.resume()
+
+        channel = self._new_channel(opened)
+        if channel is None:
+            self._without_channel()
+            return
+        self._opening = True
+        channel.add_on_close_callback(self._on_closed)
+
+    def _without_channel(self) -> None:
+        """No channel of its own can be had (``channel_max``): the usual one has to do."""
+        waiting, self._waiting = self._waiting, deque()
+        for outgoing in waiting:
+            self._link.publish(outgoing)
+
+    def _send(self, channel: Channel) -> None:
+        connection = self._link.connection
+        outgoing = self._waiting.popleft()
+        assert connection is not None
+        try:
+            chunks = frames.publish_frames(
+                channel.channel_number,
+                outgoing.exchange,
+                outgoing.routing_key,
+                outgoing.mandatory,
+                outgoing.encoded,
+                outgoing.body,
+                self._link.frame_max,
+            )
+        except PublishError as error:
+            outgoing.done(outgoing, error)
+            self.resume()
+            return
+        self._current = outgoing
+        self._sent_at = time.monotonic()
+        outgoing.returned = None
+        connection.emit(chunks)
+
+    def _on_return(self, _channel: Channel, method: Any, _properties: Any, _body: bytes) -> None:
+        if self._current is not None:
+            self._current.returned = unroutable(self._current, method.reply_code, method.reply_text)
+
+    def _on_confirm(self, frame: Any) -> None:
+        outgoing, self._current = self._current, None
+        if outgoing is None:
+            return
+        outgoing.suspect = False
+        if isinstance(frame.method, pika.spec.Basic.Nack):
+            outgoing.done(outgoing, RefusedError("the broker refused the message (basic.nack)"))
+        else:
+            outgoing.done(outgoing, outgoing.returned)
+        self.resume()
+
+    def _on_closed(self, channel: Channel, reason: Exception) -> None:
+        if channel is not self._channel and not self._opening:
+            return  # closed by us
+        self._opening = False
+        self._channel = None
+        outgoing, self._current = self._current, None
+        code = diagnosis.reply_code(reason)
+        if outgoing is not None and code not in _NOBODYS_FAULT:
+            if code in (403, 404) and outgoing.exchange != self._spared:
+                self._note_bad(outgoing.exchange)
+            text = " ".join(str(getattr(reason, "reply_text", reason)).split())
+            outgoing.done(outgoing, RejectedError(f"the broker does not take it: {text}", code))
+        elif outgoing is not None:
+            self._waiting.appendleft(outgoing)
+        self._link.ioloop.call_later(_OPEN_AGAIN_AFTER, self.resume)
+
+    def _note_bad(self, exchange: str) -> None:
+        self._bad.pop(exchange, None)
+        self._bad[exchange] = time.monotonic()
+        if len(self._bad) > _BAD_MOST:
+            del self._bad[next(iter(self._bad))]
