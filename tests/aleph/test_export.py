@@ -186,6 +186,14 @@ def test_czech_isbns_pass_in_every_form(isbn):
     assert post(ISBN=[isbn])["P0501010__a"] == isbn
 
 
+@pytest.mark.parametrize(
+    "isbn", ["ISBN 80-251-0225-4", "80\u2013251\u20130225\u20134", "80-251-0225-4\u200b"]
+)
+def test_the_form_gets_the_number_alone(isbn):
+    fields = post(ISBN=[isbn], ISBNSouboruPublikaci=isbn)
+    assert fields["P0501010__a"] == fields["P0601010__a"] == "80-251-0225-4"
+
+
 def test_an_export_is_answered_with_the_isbn_as_it_came(simulator):
     before = tuple(BOOK)
     answer = reactToAMQPMessage(ExportRequest(BOOK), None)
