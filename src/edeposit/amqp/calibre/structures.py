@@ -60,3 +60,24 @@ class ConversionProgress(namedtuple("ConversionProgress", ["percent", "message"]
     """
 
     __slots__ = ()
+
+
+class CancelConversion(namedtuple("CancelConversion", ["uuid"])):
+    """Request: end a running conversion, which is then answered with an exception.
+
+    Attributes:
+        uuid (str): of the message that asked for the conversion.
+    """
+
+    __slots__ = ()
+
+
+class ConversionCancelled(namedtuple("ConversionCancelled", ["uuid", "was_running"])):
+    """Answer to ``CancelConversion``.
+
+    Attributes:
+        uuid (str): of the request.
+        was_running (bool): whether this daemon ran that conversion.
+    """
+
+    __slots__ = ()
