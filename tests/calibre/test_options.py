@@ -149,9 +149,12 @@ def in_fence(script):
         command = sandbox.command(work, [], limit_address_space=True)
         at = command.index(sandbox.converter())
         done = subprocess.run(
-            [*command[:at], "bash", "-c", script], cwd=work, capture_output=True, text=True,
+            [*command[:at], "bash", "-c", script],
+            cwd=work,
+            capture_output=True,
+            text=True,
             check=False,
-        )  # fmt: skip
+        )
     return done.stdout + done.stderr
 
 

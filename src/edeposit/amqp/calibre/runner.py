@@ -129,9 +129,13 @@ def run(
     command = sandbox.command(work, arguments, limit_address_space=limit_address_space)
     started = time.monotonic()
     process = subprocess.Popen(
-        command, cwd=work, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, start_new_session=True,
-    )  # fmt: skip
+        command,
+        cwd=work,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
     assert process.stdout is not None
     assert process.stderr is not None
     texts = {process.stdout: _Text(), process.stderr: _Text()}
@@ -145,9 +149,13 @@ def run(
         for stream in texts:
             stream.close()
     stdout, stderr = map(str, texts.values())
-    logger.info("ebook-convert %s: exit code %d after %.1f s%s", " ".join(arguments),
-                process.returncode, time.monotonic() - started,
-                f", {reason}" if reason else "")  # fmt: skip
+    logger.info(
+        "ebook-convert %s: exit code %d after %.1f s%s",
+        " ".join(arguments),
+        process.returncode,
+        time.monotonic() - started,
+        f", {reason}" if reason else "",
+    )
     return Outcome(process.returncode, stdout, stderr, reason)
 
 

@@ -22,9 +22,15 @@ logger = logging.getLogger(__name__)
 _INSIDE = "/work"
 # Read-only, and only if they are there.
 _SYSTEM = (
-    "/usr", "/etc/fonts", "/etc/alternatives", "/etc/ld.so.cache", "/etc/mime.types",
-    "/etc/magic", "/var/cache/fontconfig", "/opt/calibre",
-)  # fmt: skip
+    "/usr",
+    "/etc/fonts",
+    "/etc/alternatives",
+    "/etc/ld.so.cache",
+    "/etc/mime.types",
+    "/etc/magic",
+    "/var/cache/fontconfig",
+    "/opt/calibre",
+)
 _LINKS = ("bin", "sbin", "lib", "lib32", "lib64")
 
 
@@ -106,8 +112,12 @@ def check() -> None:
     problem = _probe(lambda work: ["/usr/bin/test", "-w", str(work)])
     if problem:
         raise ConverterUnavailableError(f"{settings.RUN_AS} cannot use TMP_PATH: {problem}")
-    logger.warning("converter: %s, without a sandbox: what is converted can reach the network and "
-                   "read what its account can read (%s)", path, reason)  # fmt: skip
+    logger.warning(
+        "converter: %s, without a sandbox: what is converted can reach the network and "
+        "read what its account can read (%s)",
+        path,
+        reason,
+    )
 
 
 def _demand_fence() -> None:
@@ -129,9 +139,14 @@ def _probe(make_command: Callable[[Path], list[str]]) -> str:
         with workdir.work_directory() as work:
             done = subprocess.run(
                 [*_account(), *make_command(work)],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                text=True, errors="replace", check=False, timeout=30,
-            )  # fmt: skip
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                check=False,
+                timeout=30,
+            )
     except (OSError, subprocess.SubprocessError) as error:
         return str(error)
     if not done.returncode:

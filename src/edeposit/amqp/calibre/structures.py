@@ -3,16 +3,54 @@
 from collections import namedtuple
 
 INPUT_FORMATS = [
-    "cbz", "cbr", "cbc", "chm", "djvu", "docx", "epub", "fb2", "html", "htmlz", "lit", "lrf",
-    "mobi", "odt", "pdf", "prc", "pdb", "pml", "rb", "rtf", "snb", "tcr", "txt", "txtz",
-    # Not in the first generation:
-    "azw3", "azw",
-]  # fmt: skip
-OUTPUT_FORMATS = [
-    "azw3", "epub", "fb2", "oeb", "lit", "lrf", "mobi", "htmlz", "pdb", "pml", "rb", "pdf", "rtf",
-    "snb", "tcr", "txt", "txtz",
+    "cbz",
+    "cbr",
+    "cbc",
+    "chm",
+    "djvu",
     "docx",
-]  # fmt: skip
+    "epub",
+    "fb2",
+    "html",
+    "htmlz",
+    "lit",
+    "lrf",
+    "mobi",
+    "odt",
+    "pdf",
+    "prc",
+    "pdb",
+    "pml",
+    "rb",
+    "rtf",
+    "snb",
+    "tcr",
+    "txt",
+    "txtz",
+    # Not in the first generation:
+    "azw3",
+    "azw",
+]
+OUTPUT_FORMATS = [
+    "azw3",
+    "epub",
+    "fb2",
+    "oeb",
+    "lit",
+    "lrf",
+    "mobi",
+    "htmlz",
+    "pdb",
+    "pml",
+    "rb",
+    "pdf",
+    "rtf",
+    "snb",
+    "tcr",
+    "txt",
+    "txtz",
+    "docx",
+]
 
 
 class ConversionRequest(
