@@ -49,9 +49,11 @@ class _Request:
 
     __slots__ = (
         "accept_encoding",
+        "answer_headers",
         "correlation_id",
         "delivery",
         "headers",
+        "parameters",
         "priority",
         "reply_to",
         "routing_key",
@@ -75,6 +77,8 @@ class _Request:
         headers = properties.headers or {}
         self.wants_progress = headers.get(PROGRESS_HEADER) is True
         self.accept_encoding = headers.get(ACCEPT_ENCODING_HEADER)
+        self.parameters = contract.parameters_in(headers)
+        self.answer_headers: dict[str, Any] = {}
         self.headers = {
             name: value
             for name in _PASSED_ON
@@ -196,7 +200,9 @@ class AMQPDaemon(PikaDaemon):
             final answer; marked with the header ``x-edeposit-progress``. It may be called from
             other threads as well. Its attribute ``is_wanted`` says whether the request asks for
             progress, by the same header; ``redelivered`` whether the broker has delivered the
-            request before, so that another process may have run it, or begun to.
+            request before, so that another process may have run it, or begun to; ``uuid`` is the
+            request's; ``parameters`` its headers ``x-edeposit-...`` without that prefix; and what
+            is put into the dict ``headers`` becomes such headers of the final answer.
         """
         return self._sendback(_request_of(uuid, key))
 
@@ -208,6 +214,9 @@ class AMQPDaemon(PikaDaemon):
         redelivered = request.delivery is not None and bool(request.delivery.method.redelivered)
         send_back.is_wanted = request.wants_progress  # type: ignore[attr-defined]
         send_back.redelivered = redelivered  # type: ignore[attr-defined]
+        send_back.uuid = request.uuid  # type: ignore[attr-defined]
+        send_back.parameters = request.parameters  # type: ignore[attr-defined]
+        send_back.headers = request.answer_headers  # type: ignore[attr-defined]
         return send_back
 
     def process_exception(
@@ -249,7 +258,8 @@ class AMQPDaemon(PikaDaemon):
     # --- answers ----------------------------------------------------------------------------
 
     def _respond(self, request: _Request, body: bytes) -> None:
-        properties = self._properties(request, self.content_type)
+        more = contract.headers_from(request.answer_headers)
+        properties = self._properties(request, self.content_type, more)
         if request.accept_encoding is not None:
             encoding, body = compress(body, request.accept_encoding)
             properties.content_encoding = encoding
