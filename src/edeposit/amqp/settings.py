@@ -32,7 +32,6 @@ __all__ = [
     "describe",
     "get_all_constants",
     "get_amqp_settings",
-    "lenient",
     "problems",
     "reload",
     "substitute_globals",
@@ -203,15 +202,6 @@ def reload() -> None:
     _configuration().reload()
 
 
-def check() -> None:
-    """Make sure that every setting is right; daemons do so before they start.
-
-    Raises:
-        SettingsError: one is not.
-    """
-    _configuration().check()
-
-
 def add_service(name: str) -> None:
     """Declare the settings of a service that is not packaged; again, nothing happens.
 
@@ -221,9 +211,13 @@ def add_service(name: str) -> None:
     _configuration().extend(_service_settings(name.upper(), name, name, "daemon"))
 
 
-def lenient(name: str) -> Any:
-    """A setting's value although others are wrong, for commands that must work anyway."""
-    return _configuration().lenient(name)
+def check() -> None:
+    """Make sure that every setting is right; daemons do so before they start.
+
+    Raises:
+        SettingsError: one is not.
+    """
+    _configuration().check()
 
 
 def substitute_globals(config_dict: Mapping[str, Any]) -> None:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from edeposit.amqp.broker import messages, parking, schema
-from edeposit.amqp.broker.management import Administration, CannotCreateError
+from edeposit.amqp.broker.administrator import CannotCreateError
+from edeposit.amqp.broker.management import Administration
 from edeposit.amqp.broker.parking import ParkedMessage
 from edeposit.amqp.broker.sessions import (
     NoConnectionError,
