@@ -515,7 +515,7 @@ def test_get_at_zero_seconds_times_out(tool, broker):
 
 def test_get_of_a_missing_queue(tool):
     result = tool("--get", host="antivirus")
-    failed(result, re.compile(r"missing in virtual host .*no queue 'plone'.*--create\).*\n"))
+    failed(result, re.compile(r"missing in virtual host .*no queue 'plone'.*--create.*\n"))
 
 
 def test_get_says_when_its_queue_is_deleted(tool, broker):

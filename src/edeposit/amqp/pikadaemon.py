@@ -228,7 +228,7 @@ class PikaDaemon(BrokerDaemon):
         self.park(str(error))
 
     def _handler_failed(self, delivery: Delivery, error: BaseException) -> None:
-        self._park(delivery, f"{contract.name_of(error)} in the handler")
+        self._park(delivery, f"{contract.name_of(error)} in the handler: {contract.describe(error)}")
 
 
 def _copied(properties: BasicProperties) -> BasicProperties:
