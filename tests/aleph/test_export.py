@@ -1,9 +1,6 @@
 """The export form: its fields, what is refused before sending, and what the form says."""
 
-import contextlib
-import http.server
-import socket
-import threading
+import time
 
 import pytest
 
@@ -11,18 +8,23 @@ from edeposit.amqp.aleph import TitleQuery, reactToAMQPMessage, settings
 from edeposit.amqp.aleph.datastructures import (
     Author,
     CountRequest,
+    CountResult,
     EPublication,
     ExportRequest,
     ExportResult,
     FormatEnum,
 )
 from edeposit.amqp.aleph.exceptions import (
+    AlephException,
     ExportException,
+    ExportOutcomeUnknownException,
     ExportRejectedException,
     InvalidExportDataException,
     InvalidISBNException,
 )
 from edeposit.amqp.aleph.export import PostData, exportEPublication
+
+from .servers import NO_REPLY, send, server
 
 BOOK = EPublication(
     ISBN=["80-251-0225-4"], invalid_ISBN=[], id_number="nkc1", nazev="Krakatit /",
@@ -161,76 +163,104 @@ def test_a_rejection_raises_with_the_servers_reason(simulator):
     )
 
 
-@contextlib.contextmanager
-def form(reply):
-    """A form that is answered by ``reply(handler)``; the requests' headers are kept."""
-    seen = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
-            seen.append(dict(self.headers))
-            self.rfile.read(int(self.headers["Content-Length"]))
-            reply(self)
-
-        do_GET = do_POST
-
-        def log_message(self, *args):
-            pass
-
-    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=httpd.serve_forever, args=(0.02,), daemon=True).start()
-    settings.substitute_globals({"ALEPH_EXPORT_URL": f"http://127.0.0.1:{httpd.server_port}/form"})
-    try:
-        yield seen
-    finally:
-        httpd.shutdown()
-        httpd.server_close()
-
-
-def answer(handler, status, **headers):
-    handler.send_response(status)
-    for name, value in headers.items():
-        handler.send_header(name.replace("_", "-"), value)
-    handler.end_headers()
+def answer(status=200, body=b"", **headers):
+    return lambda handler, _number: send(handler, body, status, "text/html", **headers)
 
 
 def test_the_info_header_is_read_in_any_case():
-    with form(lambda h: answer(h, 200, ALEPH_Info=" ERROR: no ")):
-        with pytest.raises(ExportRejectedException):
-            exportEPublication(BOOK)
-    with form(lambda h: answer(h, 200, Aleph_Info="all right")):
+    with server(answer(ALEPH_Info=" ERROR: no ")), pytest.raises(ExportRejectedException):
+        exportEPublication(BOOK)
+    with server(answer(Aleph_Info="all right")):
         exportEPublication(BOOK)
 
 
-def test_a_failed_form_is_not_asked_again():
-    with form(lambda h: answer(h, 500)) as seen:
-        with pytest.raises(ExportException, match="HTTP status 500"):
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308, 304, 500, 503])
+def test_only_a_status_of_success_is_a_success(status):
+    with server(answer(status, b"moved", Location="https://aleph.example/login")) as requests:
+        with pytest.raises(ExportOutcomeUnknownException, match=f"HTTP status {status}"):
             exportEPublication(BOOK)
-        assert len(seen) == 1
+        assert len(requests) == 1
 
 
-def test_a_lost_answer_is_an_unknown_outcome():
-    with form(lambda h: h.connection.shutdown(socket.SHUT_RDWR)) as seen:
-        with pytest.raises(ExportException, match="outcome of the export is unknown"):
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 429])
+def test_a_form_that_refuses_is_an_error(status):
+    with server(answer(status, b"no")) as requests:
+        with pytest.raises(ExportException, match=f"HTTP status {status}"):
             exportEPublication(BOOK)
-        assert len(seen) == 1
+        assert len(requests) == 1
 
 
-def test_a_form_that_is_not_there_gets_nothing():
-    settings.substitute_globals({"ALEPH_EXPORT_URL": "http://127.0.0.1:1/form"})
+def test_a_page_is_a_success_and_nothing_is_none():
+    with server(answer(200, b"import succeeded")):
+        assert exportEPublication(BOOK) == "import succeeded"
+    for status in (200, 202, 204):
+        with server(answer(status)):
+            with pytest.raises(ExportOutcomeUnknownException, match="answered: nothing"):
+                exportEPublication(BOOK)
+
+
+def test_the_page_must_hold_what_the_settings_expect():
+    settings.substitute_globals({"EDEPOSIT_EXPORT_CONFIRMATION": "succeeded"})
+    with server(answer(200, b"import succeeded")):
+        exportEPublication(BOOK)
+    with server(answer(200, b"<form>please log in</form>", ALEPH_Info="OK")):
+        with pytest.raises(ExportOutcomeUnknownException, match="please log in"):
+            exportEPublication(BOOK)
+
+
+@pytest.mark.parametrize("reply", NO_REPLY, ids=lambda reply: reply.__name__)
+def test_an_export_without_a_whole_answer_has_an_unknown_outcome_in_time(reply):
+    with server(reply) as requests:
+        started = time.monotonic()
+        with pytest.raises(ExportOutcomeUnknownException, match="outcome of the export is unknown"):
+            exportEPublication(BOOK)
+        assert time.monotonic() - started < 4
+        assert [method for method, *_ in requests] == ["POST"]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:1/form", "ftp://x/form", "http://[::1/form", "x"]
+)
+def test_a_form_that_is_not_there_gets_nothing(url):
+    settings.substitute_globals({"ALEPH_EXPORT_URL": url})
     with pytest.raises(ExportException, match="Nothing was exported"):
         exportEPublication(BOOK)
 
 
-def test_the_referer_goes_to_the_form_only(simulator):
-    settings.substitute_globals({"EDEPOSIT_EXPORT_SIGNATURE": "sig"})
-    with form(lambda h: answer(h, 200, Set_Cookie="a=b", ALEPH_Info="OK")) as seen:
+def test_a_redelivered_export_is_not_sent_again(simulator):
+    def send_back(_value):
+        raise AssertionError("not called")
+
+    send_back.redelivered = True
+    with pytest.raises(ExportOutcomeUnknownException, match="Nothing was sent"):
+        reactToAMQPMessage(ExportRequest(BOOK), send_back)
+    assert simulator.exports == []
+    assert reactToAMQPMessage(CountRequest(TitleQuery("krakatit")), send_back) == CountResult(1)
+    send_back.redelivered = False
+    reactToAMQPMessage(ExportRequest(BOOK), send_back)
+    assert len(simulator.exports) == 1
+
+
+@pytest.mark.parametrize("epub", [None, "x", {"ISBN": "80-251-0225-4"}, ["x"]])
+def test_what_is_no_book_is_said_so(epub):
+    with pytest.raises(InvalidExportDataException, match="EPublication is required"):
+        reactToAMQPMessage(ExportRequest(epub), None)
+
+
+def test_half_a_character_is_found_before_anything_is_sent(simulator):
+    with pytest.raises(InvalidExportDataException, match="P07012001_a has half a character"):
+        exportEPublication(BOOK._replace(nazev="\ud83d"))
+    assert simulator.exports == []
+
+
+def test_the_referer_goes_to_the_form_only():
+    settings.substitute_globals({"EDEPOSIT_EXPORT_SIGNATURE": "sigř"})
+    with server(answer(200, Set_Cookie="a=b", ALEPH_Info="OK")) as requests:
         exportEPublication(BOOK)
-        assert seen[0]["Referer"] == "sig"
-        assert seen[0]["User-Agent"].startswith("edeposit.amqp/")
-        settings.substitute_globals({"ALEPH_URL": settings.ALEPH_EXPORT_URL, "ALEPH_RETRIES": 0})
-        with contextlib.suppress(Exception):
+        headers = requests[0][2]
+        assert headers["Referer"].encode("latin-1").decode("utf-8") == "sigř"
+        assert headers["User-Agent"].startswith("edeposit.amqp/")
+        with pytest.raises(AlephException):
             reactToAMQPMessage(CountRequest(TitleQuery("x")), None)
-        assert len(seen) >= 2
-        assert "Referer" not in seen[-1]
-        assert "Cookie" not in seen[-1]
+        assert len(requests) >= 2
+        assert not {"Referer", "Cookie"} & set(requests[-1][2])

@@ -24,6 +24,8 @@ from edeposit.amqp.aleph.marcxml import MarcRecord
 from edeposit.amqp.aleph.simulator.server import marc21, oai_marc
 from edeposit.amqp.serializers import serialize
 
+from .marc import record
+
 DATA = Path(__file__).parent / "data"
 NAMES = ("unix_example", "echa", "periodical")
 CLASSES = (EPublication, EPeriodical, SemanticInfo, EPeriodicalSemanticInfo)
@@ -36,18 +38,6 @@ def load(name):
 
 def plain(structure):
     return json.loads(serialize(structure))
-
-
-def record(*fields, leader="-----nam-a22------a-4500", controls=None):
-    """A MARC 21 record of (tag, indicators, subfields as "a:text")."""
-    parts = [f"<record><leader>{leader}</leader>"]
-    for tag, text in (controls or {}).items():
-        parts.append(f'<controlfield tag="{tag}">{text}</controlfield>')
-    for tag, indicators, *subfields in fields:
-        parts.append(f'<datafield tag="{tag}" ind1="{indicators[0]}" ind2="{indicators[1]}">')
-        parts += [f'<subfield code="{s[0]}">{s[2:]}</subfield>' for s in subfields]
-        parts.append("</datafield>")
-    return "".join([*parts, "</record>"])
 
 
 # --- expected values ------------------------------------------------------------------------

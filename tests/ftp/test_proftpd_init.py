@@ -123,7 +123,7 @@ def test_a_configuration_that_is_broken_already_is_left_alone(debian, places):
 
 def test_a_result_that_is_refused_is_taken_back(debian, places, monkeypatch):
     (debian / "ftpd.passwd").touch(0o600)
-    monkeypatch.setattr(proftpd_conf, "own_text", lambda _tls: "Nonsense on\n")
+    monkeypatch.setattr(proftpd_conf, "own_text", lambda *_: "Nonsense on\n")
     before = snapshot(debian)
     with pytest.raises(AssertionError, match="ProFTPD refuses the new configuration"):
         proftpd_init.main(make_group=False)

@@ -36,6 +36,7 @@ from edeposit.amqp.engine.handlers import HandlerPool
 from edeposit.amqp.engine.hooks import call_hook
 from edeposit.amqp.engine.journal import Journal
 from edeposit.amqp.engine.ledger import Ledger
+from edeposit.amqp.engine.prefetch import PrefetchWindow
 from edeposit.amqp.engine.publisher import Outgoing
 from edeposit.amqp.errors import ClosedError, PublishError, StartError
 from edeposit.amqp.process.signals import RELOAD_SIGNALS, STOP_SIGNALS
@@ -59,6 +60,7 @@ class BrokerDaemon(DaemonRunnerWrapper):
     _pool: HandlerPool
     _consumer: Consumer
     _journal: Journal
+    _window: PrefetchWindow
 
     def __init__(
         self,
@@ -159,6 +161,9 @@ class BrokerDaemon(DaemonRunnerWrapper):
         delivery = self._ledger.accept(method, properties, body)
         if delivery is None:
             return
+        if method.redelivered:  # its last process may have died of it: hold few beside it
+            self._window.reset()
+        self._window.arrived(len(body), self._ledger.unfinished)
         if self._ledger.draining:
             self._ledger.give_back(delivery)
         else:
@@ -173,8 +178,10 @@ class BrokerDaemon(DaemonRunnerWrapper):
             self._consumer.start(channel)
 
     def _prefetch_count(self) -> int:
-        prefetch = settings.RABBITMQ_PREFETCH if self.prefetch is None else self.prefetch
-        return prefetch or self._concurrency() + 1
+        return self._fixed_prefetch() or self._window.size
+
+    def _fixed_prefetch(self) -> int:
+        return settings.RABBITMQ_PREFETCH if self.prefetch is None else self.prefetch
 
     def _concurrency(self) -> int:
         return self.concurrency or settings.RABBITMQ_CONCURRENCY
@@ -232,6 +239,26 @@ class BrokerDaemon(DaemonRunnerWrapper):
         self._ledger.write_acks()
         if self._ledger.draining:
             self._check_drained()
+        else:
+            self._window.decide()
+            if self._window.size != self._consumer.count:
+                self._resize()
+
+    def _finished(self, delivery: Delivery) -> None:
+        """A handler is done with a delivery."""
+        self._window.finished(delivery.seconds)
+        self._ledger.finish(delivery)
+
+    def _resize(self) -> None:
+        """Consume with the window's size, where it counts and can be changed now."""
+        link = self._running_link()
+        if self._fixed_prefetch() or link.blocked or not self._consumer.is_consuming:
+            return
+        if self._window.size < self._consumer.count:
+            for delivery in self._pool.withdraw():
+                self._ledger.give_back(delivery)
+            link.flush()
+        self._consumer.renew(resized=True)
 
     def on_tick(self) -> None:
         """Once a second (engine)."""
@@ -277,6 +304,7 @@ class BrokerDaemon(DaemonRunnerWrapper):
             self.replaceUndeliverable,
             settings.RABBITMQ_CONFIRM_TIMEOUT,
         )
+        self._window = PrefetchWindow(self._concurrency())
         self._pool = HandlerPool(self._handle, self._handler_failed, link.clear_to_send)
         self._journal = Journal(self.directory / f"{self.name}.begun")
         self._consumer = Consumer(
@@ -352,7 +380,8 @@ class BrokerDaemon(DaemonRunnerWrapper):
     def _set_state(self, state: str, **details: Any) -> None:
         self._state = state
         self._told = self._achieved()
-        self.set_state(state, **self._told, **details)
+        window = {"prefetch": self._prefetch_count()} if self.queue else {}
+        self.set_state(state, **self._told, **window, **details)
 
     def _achieved(self) -> dict[str, Any]:
         """What the daemon has done so far, for its status."""

@@ -53,7 +53,6 @@ def add(
 
     Raises:
         StartError: the name is none, or belongs to another service.
-        SettingsError: a setting of the service is wrong.
     """
     if not _NAME.fullmatch(name):
         raise StartError(f"{name!r} is no name of a service: use a-z, 0-9 and _, a letter first")

@@ -168,6 +168,11 @@ class BrokerConnection(Traffic):
             self.life = Life.CONNECTING
             self.connection.channel(on_open_callback=self._on_channel_open)
 
+    def reopen(self) -> None:
+        """If only the channel was lost, open it now instead of after the pause."""
+        if self.life is Life.WAITING:
+            self._open_channel()
+
     def _on_channel_open(self, channel: Channel) -> None:
         if channel.connection is not self.connection:
             return
@@ -269,12 +274,12 @@ class BrokerConnection(Traffic):
         closing = self.life in (Life.CLOSING, Life.CLOSED)
         self._down(failure)
 
-        def reopen() -> None:
-            if self.connection is connection and self.channel is None:
-                self._open_channel()
+        def reopen_same() -> None:
+            if self.connection is connection:
+                self.reopen()
 
         if not closing:
-            self._retry(failure, reopen)
+            self._retry(failure, reopen_same)
 
     def _down(self, failure: Diagnosis) -> None:
         """Drop everything that the lost channel invalidates: the one place for it."""

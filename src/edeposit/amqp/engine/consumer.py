@@ -51,6 +51,8 @@ class Consumer:
         self._exchange = exchange
         self._prefetch = prefetch
         self._wanted = wanted
+        #: The prefetch count of the present consumer.
+        self.count = 0
         self._tag: str | None = None
         self._backoff = Backoff(cap=_RESUBSCRIBE_CAP)
         self._last_sign = time.monotonic()
@@ -71,7 +73,12 @@ class Consumer:
         else:
             self._link.usable()
 
-    def _consume(self, channel: Channel) -> None:
+    @property
+    def is_consuming(self) -> bool:
+        """Is the consumer registered, or about to be?"""
+        return self._tag is not None
+
+    def _consume(self, channel: Channel, *, resized: bool = False) -> None:
         def with_qos(_frame: Any) -> None:
             self._tag = channel.basic_consume(
                 self._queue, on_message_callback=lambda *_: None, callback=consuming
@@ -80,9 +87,13 @@ class Consumer:
         def consuming(_frame: Any) -> None:
             self._backoff.reset()
             self._last_sign = time.monotonic()
-            self._link.usable()
+            if resized:
+                logger.debug("the prefetch count of %r is now %d", self._queue, self.count)
+            else:
+                self._link.usable()
 
-        channel.basic_qos(prefetch_count=self._prefetch(), callback=with_qos)
+        self.count = self._prefetch()
+        channel.basic_qos(prefetch_count=self.count, callback=with_qos)
 
     def delivered(self) -> None:
         """A message has come."""
@@ -99,8 +110,8 @@ class Consumer:
         """The channel is gone, and the consumer with it."""
         self._tag = None
 
-    def renew(self) -> None:
-        """Consume anew on the same channel.
+    def renew(self, *, resized: bool = False) -> None:
+        """Consume anew on the same channel, for another prefetch count or a lost consumer.
 
         Messages that the old consumer holds stay unacked, but do not count for the prefetch of
         the new one (RabbitMQ counts per consumer).
@@ -108,7 +119,7 @@ class Consumer:
         channel = self._link.channel
         if self._tag is not None and channel is not None and channel.is_open:
             self.cancel()
-            self._consume(channel)
+            self._consume(channel, resized=resized)
 
     # --- cancelled by the broker ------------------------------------------------------------
 

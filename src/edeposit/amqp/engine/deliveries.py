@@ -43,6 +43,7 @@ class Delivery:
         replies: what was sent for it and is not confirmed yet, in order.
         identity: what its copies are recognised by, None if they cannot be; see ``jobs``.
         deaths: how many processes have died while they handled it.
+        seconds: how long its handler has run.
     """
 
     __slots__ = (
@@ -53,6 +54,7 @@ class Delivery:
         "method",
         "properties",
         "replies",
+        "seconds",
         "state",
         "tags",
     )
@@ -69,6 +71,7 @@ class Delivery:
         self.state = State.WAITING
         self.identity: Any = UNKNOWN
         self.deaths = 0
+        self.seconds = 0.0
 
 
 class ParkedCopy(Outgoing):

@@ -95,6 +95,12 @@ class FastConnection(pika.SelectConnection):
             self.frames_sent += 1
             self._adapter_emit_data(chunk)
 
+    def close_copy(self) -> None:
+        """In a forked child: close its copy of the socket, which stays the parent's."""
+        sock = getattr(self._transport, "_sock", None)
+        if sock is not None:
+            sock.close()
+
     def discard(self, error: Exception) -> None:
         """Drop the socket without a closing handshake, whatever state pika is in.
 

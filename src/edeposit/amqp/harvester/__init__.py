@@ -19,6 +19,7 @@ from edeposit.amqp.harvester.messages import (
     Publications,
     SourceHarvested,
 )
+from edeposit.amqp.harvester.sending import sendable
 
 __all__ = [
     "Author",
@@ -124,12 +125,15 @@ def _harvest(sources: list[str] | None, progress: Callable[[SourceHarvested], No
     with Sieve() as sieve:
         for result in harvest(sources):
             sifted = sieve.sift(result.publications)
-            books += sifted.new
-            texts = [str(error) for error in (*result.errors, *sifted.errors)]
+            failures: list[Exception] = [*result.errors, *sifted.errors]
+            # One book that has no message form must not cost the answer with all others.
+            new = [book for book, _, _ in sendable(sifted.new, failures)]
+            books += new
+            texts = [str(error) for error in failures]
             errors += [f"{result.name}: {text}" for text in texts]
             any_good |= bool(result.publications) or not result.errors
             found = len(result.publications)
-            progress(SourceHarvested(result.name, found, len(sifted.new), texts[:100]))
+            progress(SourceHarvested(result.name, found, len(new), texts[:100]))
     if errors and not any_good:
         raise HarvestFailedError("every source has failed", errors)
     return books

@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 ENTRY_POINT_GROUP = "edeposit.amqp.harvester.sources"
 _MOST_SOURCES_AT_A_TIME = 16
+# Of the number of a page; a longer one is no such number.
+_MOST_DIGITS = 12
 
 Progress = Callable[[str, int, int], None]
 
@@ -140,7 +142,13 @@ def _guarded(
 def _call(name: str) -> SourceResult:
     check_names([name])
     point = next(p for p in entry_points(group=ENTRY_POINT_GROUP) if p.name == name)
-    return SourceResult(name, list(point.load()()), [])
+    found: list[Publication] = []
+    try:
+        found.extend(point.load()())
+    except Exception as error:  # a generator may have given books before
+        logger.exception("source %s failed", name)
+        return SourceResult(name, found, [HarvesterError(f"{type(error).__name__}: {error}")])
+    return SourceResult(name, found, [])
 
 
 class _Crawl:
@@ -200,7 +208,8 @@ class _Crawl:
             yield from self._following(first, start, fetcher)
             return
         assert paging.pages is not None
-        numbers = [int(text) for text in paging.pages.find(first) if text.isdecimal()]
+        texts = (text.lstrip("0") for text in paging.pages.find(first))
+        numbers = [int(text) for text in texts if text.isdecimal() and len(text) <= _MOST_DIGITS]
         last = min(max(numbers, default=1), paging.most, settings.HARVESTER_MAX_PAGES)
         urls = [paging.url_of(start, number) for number in range(2, last + 1)]
         for page in pool.map(lambda url: self._page(url, fetcher), urls):

@@ -5,7 +5,13 @@ from typing import Any
 
 
 class HarvesterError(Exception):
-    """Base of all errors of the harvester."""
+    """Base of all errors of the harvester.
+
+    The text may quote a page: half characters in it are escaped, so that it can be sent.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 class DefinitionError(HarvesterError):

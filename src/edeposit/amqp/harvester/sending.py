@@ -15,7 +15,7 @@ from edeposit.amqp.harvester import settings
 from edeposit.amqp.harvester.exceptions import HarvesterError, SourceFailedError
 from edeposit.amqp.harvester.filters import Sieve
 from edeposit.amqp.harvester.messages import Publication, Publications
-from edeposit.amqp.serializers import SerializationError, serialize_bytes
+from edeposit.amqp.serializers import serialize_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +110,26 @@ def send_books(results: Iterable[Result], send: Send, sieve: Sieve) -> Iterator[
         yield report
 
 
+def sendable(
+    books: Iterable[Any], errors: list[Exception]
+) -> Iterator[tuple[Any, Publication, int]]:
+    """Books with their message form and its length in bytes.
+
+    Args:
+        books: as the sources gave them.
+        errors: gets an error for each book that has no message form.
+    """
+    for book in books:
+        try:
+            message = book.to_namedtuple()
+            length = len(serialize_bytes(message)) + 1
+        except Exception as error:  # a source written in Python may give anything
+            logger.debug("a book cannot be sent", exc_info=True)
+            errors.append(HarvesterError(f"{_name(book)} cannot be sent: {error}"))
+        else:
+            yield book, message, length
+
+
 _Batch = list[tuple[Any, Publication]]
 
 
@@ -118,13 +138,7 @@ def _batches(books: Iterable[Any], errors: list[Exception]) -> Iterator[_Batch]:
     most_books, most_bytes = settings.HARVESTER_BATCH, settings.HARVESTER_MAX_MESSAGE
     batch: _Batch = []
     size = _ENVELOPE
-    for book in books:
-        try:
-            message = book.to_namedtuple()
-            length = len(serialize_bytes(message)) + 1
-        except (SerializationError, AttributeError, TypeError) as error:
-            errors.append(HarvesterError(f"{_name(book)} cannot be sent: {error}"))
-            continue
+    for book, message, length in sendable(books, errors):
         if length + _ENVELOPE > most_bytes:
             errors.append(HarvesterError(f"{_name(book)} has {length} bytes and is not sent"))
             continue

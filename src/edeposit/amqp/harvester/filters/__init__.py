@@ -102,8 +102,17 @@ class Sieve:
         if self._catalogue is not None:
             asked, new = new, []
             for publication in asked:
-                (in_catalogue if self._catalogue.has(publication) else new).append(publication)
+                (in_catalogue if self._is_in_catalogue(publication) else new).append(publication)
         return Sifted(new, known, in_catalogue, errors)
+
+    def _is_in_catalogue(self, publication: Any) -> bool:
+        assert self._catalogue is not None
+        try:
+            return self._catalogue.has(publication)
+        except Exception:
+            # A duplicate is cheaper than a loss, above all than that of the books after this one.
+            logger.exception("the catalogue cannot be asked for the book %r", publication)
+            return False
 
     def mark_seen(self, publications: Iterable[Any], source: str) -> None:
         """Remember books that the broker has confirmed, or that the catalogue has.

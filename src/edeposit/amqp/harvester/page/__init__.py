@@ -17,6 +17,7 @@ from lxml import etree
 from edeposit.amqp.harvester.page.charset import decode
 from edeposit.amqp.harvester.page.jsonld import StructuredData, meta_values
 from edeposit.amqp.harvester.page.labels import label_cells
+from edeposit.amqp.harvester.page.text import without_default_namespace
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +130,10 @@ def _parse_xml(text: str) -> Any:
         root = etree.fromstring(content.encode("utf-8", "replace"), parser=parser)
     except etree.XMLSyntaxError:
         root = None
-    return _parse_html(text) if root is None else root
+    if root is None:
+        return _parse_html(text)
+    without_default_namespace(root)
+    return root
 
 
 def _join(base: str, link: str) -> str | None:

@@ -28,6 +28,13 @@ def collapse(text: str) -> str:
     return " ".join(text.split())
 
 
+def whole(text: str) -> str:
+    """The text without half characters: lone surrogates, which no encoding has a place for."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 def raw_text(element: Any, without: Collection[Any] = ()) -> str:
     """The text with :data:`LINE_END` at each line's end, otherwise as it is in the page.
 
@@ -112,3 +119,13 @@ def anchor_pattern(anchor: str) -> re.Pattern[str]:
         return re.compile(LINE_END)
     words = [re.escape(word) for word in anchor.split()]
     return re.compile(r"\s+".join(words) or r"\s+")
+
+
+def without_default_namespace(root: Any) -> None:
+    """Makes the names of an XML tree those that are printed, so that CSS and XPath find them.
+
+    Names with a prefix keep their namespace: ``image:loc`` is not ``loc``.
+    """
+    for element in root.iter("{*}*"):
+        if element.prefix is None:
+            element.tag = element.tag.rpartition("}")[2]

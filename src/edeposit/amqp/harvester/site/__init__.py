@@ -221,9 +221,9 @@ def _transport() -> httpx2.BaseTransport:
 def _retry_after(response: Response) -> float:
     """Seconds that the server asks for: a number or a date (RFC 9110, section 10.2.3)."""
     text = response.headers.get("retry-after", "").strip()
-    if text.isdigit():
+    if text.isdecimal():
         return float(text)
     try:
         return max(parsedate_to_datetime(text).timestamp() - time(), 0.0)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return 0.0

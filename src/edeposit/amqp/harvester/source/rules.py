@@ -30,6 +30,10 @@ _TAGS = {
     "a", "b", "blockquote", "br", "dd", "div", "dl", "dt", "em", "h2", "h3", "h4", "h5", "h6", "i",
     "li", "ol", "p", "span", "strong", "sub", "sup", "u", "ul",
 }  # fmt: skip
+# XML, which catalogues exchange, has no place for them.
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ufffe\uffff]")
+# No field of a book is longer: what a cleaner looks for is not behind it.
+_LONGEST = 100_000
 _SOMEWHERE = etree.fromstring(b"<html><body/></html>")
 
 
@@ -191,8 +195,8 @@ class Rule:
             text = raw_text(raw, self._taken_away(raw) if self._remove else ())
         text = self._cut(text)
         for cleaner in self._cleaners:
-            text = cleaner(text, page)
-        return text
+            text = cleaner(text[:_LONGEST], page)
+        return _CONTROLS.sub("", text)
 
     def _taken_away(self, element: Any) -> set[Any]:
         found: list[Any] = []
