@@ -16,6 +16,7 @@ import pytest
 
 from edeposit.amqp.antivirus import antivirus, settings
 from edeposit.amqp.antivirus.exceptions import (
+    BlindScannerError,
     FileTooLargeError,
     NotScannedError,
     ScanError,
@@ -110,12 +111,14 @@ def test_an_archive_whose_content_exceeds_the_limit_is_no_clean_file(monkeypatch
             antivirus.save_and_scan("a.zip", b64(zipped(bytes(3 * 1024 * 1024) + EICAR)))
 
 
-def test_limits_with_a_blind_spot_are_a_warning(monkeypatch, caplog):
+def test_limits_with_a_blind_spot_are_refused(monkeypatch):
     # clamd 1.4.6 itself says OK here: it reads 2 MB of the member and keeps silent about it.
     with ClamdServer(["MaxFileSize 2M", "MaxScanSize 60M"]) as server:
         lead_to(monkeypatch, server)
-        antivirus.describe_scanner()
-        assert "edeposit_clamd_init.py repairs that" in caplog.text
+        with pytest.raises(BlindScannerError, match=r"edeposit_clamd_init\.py repairs"):
+            antivirus.check_scanner()
+        with pytest.raises(NotScannedError, match="largest"):
+            antivirus.save_and_scan("a.zip", b64(zipped(bytes(3 * 1024 * 1024) + EICAR)))
 
 
 def test_a_stream_that_clamd_refuses_gives_its_reason(monkeypatch):

@@ -18,9 +18,13 @@ from edeposit.amqp.antivirus.structures import (
 )
 
 __all__ = [
-    "DatabaseUpdated", "ScanFile", "ScanResult", "UpdateDatabase", "on_start",
+    "DatabaseUpdated",
+    "ScanFile",
+    "ScanResult",
+    "UpdateDatabase",
+    "on_start",
     "reactToAMQPMessage",
-]  # fmt: skip
+]
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +34,7 @@ def reactToAMQPMessage(message: Any, send_back: Callable[[Any], None]) -> Any:
 
     Args:
         message: ``ScanFile`` or ``UpdateDatabase``; recognised by the name of its class.
-        send_back: not used.
+        send_back: its ``headers``, if it has any, get the evidence of a scan.
 
     Returns:
         ``ScanResult`` or ``DatabaseUpdated``.
@@ -41,16 +45,28 @@ def reactToAMQPMessage(message: Any, send_back: Callable[[Any], None]) -> Any:
     """
     kind = type(message).__name__
     if kind == "ScanFile":
-        result = antivirus.save_and_scan(message.filename, message.b64_data)
-        return ScanResult(message.filename, result)
+        report = antivirus.scan_base64(message.filename, message.b64_data)
+        headers = report.headers()
+        getattr(send_back, "headers", {}).update(headers)
+        logger.info(
+            "%.200r: %s; %s",
+            message.filename,
+            report.result or "clean",
+            ", ".join(f"{name} {value}" for name, value in headers.items()),
+        )
+        return ScanResult(message.filename, report.result)
     if kind == "UpdateDatabase":
         return DatabaseUpdated(antivirus.update_database())
     raise ValueError(f"Unknown type of request: '{type(message)}'!")
 
 
 def on_start() -> None:
-    """Log which scanner is there; the daemon starts without one, and says so."""
+    """Ask clamd what it looks into; the daemon starts without a clamd, and says so.
+
+    Raises:
+        BlindScannerError: clamd calls clean what it does not look into.
+    """
     try:
-        logger.info("scanner: %s", antivirus.describe_scanner())
+        logger.info("scanner: %s", antivirus.check_scanner())
     except ScannerUnavailableError as error:
         logger.warning("%s: requests will fail until it runs", error)

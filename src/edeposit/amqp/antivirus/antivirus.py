@@ -1,26 +1,119 @@
-"""Scanning of files and of base64 content, with clamd or clamscan."""
+"""Scanning of files and of base64 content, with clamd or clamscan.
 
-import base64
+A file is called clean only when the scanner has found nothing in it, and nothing in it is known to
+be passed over by the scanner.
+"""
+
 import datetime
 import logging
-import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import IO, NamedTuple
 
-from edeposit.amqp.antivirus import settings
-from edeposit.amqp.antivirus.exceptions import ScanError, ScannerUnavailableError
+from edeposit.amqp.antivirus import probing, settings
+from edeposit.amqp.antivirus.containers import Walk
+from edeposit.amqp.antivirus.containers.recognition import NO_ARCHIVES
+from edeposit.amqp.antivirus.deadline import Deadline
+from edeposit.amqp.antivirus.exceptions import (
+    NotScannedError,
+    ScanError,
+    ScannerUnavailableError,
+    ScanTimeoutError,
+)
 from edeposit.amqp.antivirus.wrappers import clamd, clamscan
 from edeposit.amqp.antivirus.wrappers.clamd import Result
 from edeposit.amqp.antivirus.wrappers.freshclam import update_database
+from edeposit.amqp.formats.base64text import Base64Error, Base64Text
 
-__all__ = ["describe_scanner", "save_and_scan", "scan_file", "update_database"]
+__all__ = [
+    "Report",
+    "check_scanner",
+    "describe_scanner",
+    "save_and_scan",
+    "scan_base64",
+    "scan_file",
+    "update_database",
+]
 
 logger = logging.getLogger(__name__)
 
-# Decoded 1 MiB at a time: a multiple of four characters, so that no group is cut.
-_B64_PIECE = 4 * 1024 * 1024 // 3 // 4 * 4
-_WHITESPACE = re.compile(r"[ \t\r\n\f\v]+")
 _OLD_DATABASE = datetime.timedelta(days=7)
+# Smaller files are within every limit that a clamd may have.
+_SMALL = 1024**2
+
+
+class Report(NamedTuple):
+    """What a scan has shown, and by what.
+
+    Attributes:
+        result: ``{filename: ("FOUND", name)}``, or ``{}`` for a clean file.
+        scanner: engine, number of the signature database and its date, as ClamAV names them.
+        time: of the scan's begin, UTC, ISO 8601.
+        accepted: kinds of problems that the setting ACCEPT lets pass, and that the file has.
+    """
+
+    result: Result
+    scanner: str
+    time: str
+    accepted: list[str]
+
+    def headers(self) -> dict[str, str]:
+        """The evidence, for the headers of the answer."""
+        if not self.scanner:
+            return {}
+        engine, _, signatures = self.scanner.partition("/")
+        evidence = {"engine": engine, "signatures": signatures or "unnumbered", "time": self.time}
+        if self.accepted:
+            evidence["accepted"] = ",".join(self.accepted)
+        return {f"scan-{name}": value for name, value in evidence.items()}
+
+
+def save_and_scan(filename: str, b64_data: str) -> Result:
+    """Scan content that came in base64; as ``scan_base64``, but returns the result alone."""
+    return scan_base64(filename, b64_data).result
+
+
+def scan_base64(filename: str, b64_data: str) -> Report:
+    """Scan content that came in base64.
+
+    With clamd the content goes from memory into its socket; only clamscan needs a file, whose
+    name has nothing of the client's. When clamd cannot be reached, clamscan is tried.
+
+    Args:
+        filename: as the client knows it; key of the result.
+        b64_data: the content; white space in it is allowed.
+
+    Raises:
+        ScanError: it is not base64, too large, or was not fully scanned.
+    """
+    try:
+        content = Base64Text(b64_data)
+    except Base64Error as error:
+        raise ScanError(f"{filename!r}: b64_data is {error}") from error
+    clamd.check_size(filename, content.size)
+    deadline = Deadline(settings.SCAN_TIMEOUT)
+
+    def pieces() -> Iterator[bytes]:
+        try:
+            yield from content
+        except Base64Error as error:
+            raise ScanError(f"{filename!r}: b64_data is {error}") from error
+
+    def scan_by_clamscan() -> Result:
+        with tempfile.NamedTemporaryFile(prefix="edeposit-av-") as file:  # mode 0600
+            for piece in pieces():
+                file.write(piece)
+            file.flush()
+            found = clamscan.scan_file(file.name, deadline)
+        return {filename: next(iter(found.values()))} if found else {}
+
+    return _scan(
+        filename,
+        deadline,
+        lambda: clamd.scan_stream(filename, pieces(), deadline),
+        scan_by_clamscan,
+        content.open,
+    )
 
 
 def scan_file(path: str) -> Result:
@@ -36,44 +129,121 @@ def scan_file(path: str) -> Result:
         AssertionError: there is no such file.
         ScanError: it was not, or not fully, scanned.
     """
-    return clamd.scan_file(path) if settings.USE_CLAMD else clamscan.scan_file(path)
+    deadline = Deadline(settings.SCAN_TIMEOUT)
+    return _scan(
+        path,
+        deadline,
+        lambda: clamd.scan_file(path, deadline),
+        lambda: clamscan.scan_file(path, deadline),
+        lambda: open(path, "rb"),
+    ).result
 
 
-def save_and_scan(filename: str, b64_data: str) -> Result:
-    """Scan content that came in base64.
-
-    With clamd the content goes from memory into its socket; only clamscan needs a file, whose
-    name has nothing of the client's. When clamd cannot be reached, clamscan is tried.
-
-    Args:
-        filename: as the client knows it; key of the result.
-        b64_data: the content; white space in it is allowed.
-
-    Returns:
-        ``{filename: ("FOUND", name)}``, or ``{}`` for a clean file.
-
-    Raises:
-        ScanError: it is not base64, too large, or was not fully scanned.
-    """
-    encoded = _checked_base64(filename, b64_data)
-    clamd.check_size(filename, len(encoded) // 4 * 3 - encoded[-2:].count("="))
+def _scan(
+    filename: str,
+    deadline: Deadline,
+    by_clamd: Callable[[], Result],
+    by_clamscan: Callable[[], Result],
+    open_content: Callable[[], IO[bytes]],
+) -> Report:
+    time = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    sight = None
+    unavailable: ScanError | None = None
     if settings.USE_CLAMD:
         try:
-            return clamd.scan_stream(filename, _decoded(filename, encoded))
+            known = probing.known()
+            result = by_clamd()
+            if result:
+                return Report(result, known.version if known else "", time, [])
+            sight = probing.current()
+            if known is not None and known != sight.identity:
+                # Restarted, or new signatures: which ones have scanned it is not known.
+                result = by_clamd()
+            scanner = sight.identity.version
+        except ScanTimeoutError:
+            raise
         except ScannerUnavailableError as error:
             logger.warning("clamd cannot be used, trying clamscan: %s", error)
-            unavailable = error
+            unavailable, sight = error, None
+    if sight is None:
+        try:
+            result, scanner = by_clamscan(), clamscan.version()
+        except ScanError as error:
+            # Both failed: the first reason is the one to repair.
+            raise unavailable or error from error
+    accepted = [] if result else _check_content(filename, open_content, sight, deadline)
+    return Report(result, scanner, time, accepted)
+
+
+def _check_content(
+    filename: str,
+    open_content: Callable[[], IO[bytes]],
+    sight: probing.Sight | None,
+    deadline: Deadline,
+) -> list[str]:
+    """Look for what the scanner has passed over; returns the kinds of it that are accepted.
+
+    Raises:
+        NotScannedError: there is something, and it is not accepted.
+    """
+    walk = Walk(deadline, settings.MAX_UNPACKED)
+    with open_content() as file:
+        walk.look(file)
+        size = file.seek(0, 2)
+    if sight is None:
+        if "rar" in walk.formats:
+            walk.add("rar", "clamscan may be without libclamunrar")
     else:
-        unavailable = None
-    return _scan_with_clamscan(filename, encoded, unavailable)
+        _check_limits(walk, sight, size)
+    for kind, text in walk.problems:
+        if kind not in settings.ACCEPT:
+            raise NotScannedError(f"{filename!r} was not fully scanned: {text} ({kind})", kind)
+    return [problem.kind for problem in walk.problems]
+
+
+def _check_limits(walk: Walk, sight: probing.Sight, size: int) -> None:
+    """Add what this clamd was seen, or would be seen, to pass over."""
+    needed: dict[str, float] = dict.fromkeys(walk.formats & {"mail", "PDF", "OLE2", "rar"}, 1)
+    if size > _SMALL and not sight.sees("depth", float("inf")):
+        # Its alert for limits is off: is this size one of them?
+        needed["size"] = size
+    if walk.formats - NO_ARCHIVES:
+        # What nobody but clamd opens may be as large as can be.
+        unknown = float("inf") if walk.is_opaque else 0
+        needed |= {
+            "archive": 1,
+            "encrypted": 1,
+            "depth": max(walk.depth, unknown),
+            "members": max(walk.members, unknown),
+            "largest": max(walk.largest, unknown),
+        }
+    for kind, extent in needed.items():
+        if not sight.sees(kind, extent):
+            name = "rar" if kind == "rar" else f"blind-{kind.lower()}"
+            walk.add(name, f"clamd does not look into it ({kind})")
+
+
+def check_scanner() -> str:
+    """Look whether clamd looks into everything, as far as that can be told.
+
+    Returns:
+        Engine and database, for the log at start.
+
+    Raises:
+        BlindScannerError: see ``probing.check``.
+        ScannerUnavailableError: clamd cannot be reached.
+    """
+    version = describe_scanner()
+    if settings.USE_CLAMD:
+        probing.check()
+    return version
 
 
 def describe_scanner() -> str:
     """Engine and database, for the log at start.
 
     Returns:
-        clamd's version line; warnings are logged if the database is older than a week, or clamd's
-        limits let it call files clean that it has not read to their end.
+        clamd's version line; a warning is logged if the database is older than a week.
 
     Raises:
         ScannerUnavailableError: clamd cannot be reached.
@@ -81,58 +251,12 @@ def describe_scanner() -> str:
     if not settings.USE_CLAMD:
         return "clamscan"
     version = clamd.version()
-    if clamd.has_blind_spot():
-        logger.warning(
-            "%s: MaxFileSize is less than MaxScanSize: clamd scans larger members of archives in"
-            " part only and calls them clean; edeposit_clamd_init.py repairs that",
-            settings.CONF_PATH,
-        )
     date = _database_date(version)
     if date is None:
         logger.warning("clamd has no dated signature database: %s", version)
     elif datetime.datetime.now() - date > _OLD_DATABASE:
         logger.warning("the signature database is older than a week: %s", version)
     return version
-
-
-def _scan_with_clamscan(
-    filename: str, encoded: str, unavailable: ScannerUnavailableError | None
-) -> Result:
-    with tempfile.NamedTemporaryFile(prefix="edeposit-av-") as file:  # mode 0600
-        for piece in _decoded(filename, encoded):
-            file.write(piece)
-        file.flush()
-        try:
-            found = clamscan.scan_file(file.name)
-        except ScanError as error:
-            # Both failed: the first reason is the one to repair.
-            raise unavailable or error from error
-    return {filename: next(iter(found.values()))} if found else {}
-
-
-def _checked_base64(filename: str, b64_data: str) -> str:
-    if not isinstance(b64_data, str):
-        raise ScanError(f"{filename!r}: b64_data must be a string")
-    encoded = _WHITESPACE.sub("", b64_data)
-    if len(encoded) % 4:
-        raise ScanError(f"{filename!r}: b64_data is not base64: wrong length or padding")
-    return encoded
-
-
-def _decoded(filename: str, encoded: str) -> Iterator[bytes]:
-    """The content in pieces.
-
-    Raises:
-        ScanError: there is a foreign character, or padding before the end.
-    """
-    for start in range(0, len(encoded), _B64_PIECE):
-        piece = encoded[start : start + _B64_PIECE]
-        if "=" in piece and start + _B64_PIECE < len(encoded):
-            raise ScanError(f"{filename!r}: b64_data is not base64: padding before its end")
-        try:
-            yield base64.b64decode(piece, validate=True)
-        except ValueError as error:  # binascii.Error, and characters beyond ASCII
-            raise ScanError(f"{filename!r}: b64_data is not base64: {error}") from error
 
 
 def _database_date(version: str) -> datetime.datetime | None:

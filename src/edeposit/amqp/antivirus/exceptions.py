@@ -24,11 +24,31 @@ class FileTooLargeError(ScanError):
 
 
 class NotScannedError(ScanError):
-    """The scanner gave up inside the file: a limit was exceeded, or the content is encrypted."""
+    """A part of the file was not scanned: it is encrypted, damaged, or in a form that the scanner
+    does not open, or one of the scanner's limits was exceeded.
+
+    Attributes:
+        kind: name of the reason, as in the setting ACCEPT; empty: the scanner's own alert.
+    """
+
+    def __init__(self, text: str, kind: str = "") -> None:
+        super().__init__(text)
+        self.kind = kind
 
 
 class ScannerUnavailableError(ScanError):
-    """No connection to clamd, no answer in time, or no clamscan."""
+    """No connection to clamd, a connection that broke, or no clamscan."""
+
+
+class ScanTimeoutError(ScannerUnavailableError):
+    """The scan was not over within SCAN_TIMEOUT."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"no answer within {seconds:g} s (SCAN_TIMEOUT)")
+
+
+class BlindScannerError(ScanError):
+    """clamd has called a sample clean in which EICAR was hidden; the text names the kinds."""
 
 
 class DatabaseUpdateError(ValueError):

@@ -6,33 +6,63 @@ a socket of its own, so threads need no lock.
 """
 
 import contextlib
+import fcntl
 import os
+import re
+import select
 import socket
 import struct
-import time
+import sys
+import termios
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from edeposit.amqp.antivirus import conf_writer, settings
+from edeposit.amqp.antivirus.deadline import Deadline
 from edeposit.amqp.antivirus.exceptions import (
     FileTooLargeError,
     NotScannedError,
     ScanError,
     ScannerUnavailableError,
+    ScanTimeoutError,
 )
 
 CHUNK = 64 * 1024
 _LENGTH = struct.Struct(">I")
-# Names that clamd gives to what it did not look through; neither clean nor malware.
-_NOT_SCANNED = ("Heuristics.Limits.Exceeded", "Heuristics.Encrypted")
+_CREDENTIALS = struct.Struct("iII")  # pid, uid, gid: unix(7), SO_PEERCRED
+_ANSWER = re.compile(r"(?:stream|fd\[\d+\]): (?:OK|(?P<name>[^\s\0]+) FOUND)")
+# A path and a signature's name take less.
+_MAX_ANSWER = 16 * 1024
+# Names that clamd gives to what it did not look through; neither clean nor malware. The last
+# three are those of ClamAV 0.9x.
+_NOT_SCANNED = (
+    "Heuristics.Limits.Exceeded",
+    "Heuristics.Encrypted",
+    "Encrypted.",
+    "Oversized.",
+    "Archive.Exceeded",
+)
 Result = dict[str, tuple[str, str]]
 
 
-def scan_file(path: str) -> Result:
+class Identity(NamedTuple):
+    """A clamd that runs.
+
+    Attributes:
+        version: its answer to VERSION.
+        process: pid of the process that listens on its Unix socket; 0 over TCP.
+    """
+
+    version: str
+    process: int
+
+
+def scan_file(path: str, deadline: Deadline | None = None) -> Result:
     """Scan a file by handing its descriptor to clamd (its content, over TCP).
 
     Args:
         path: of the file; only we need to be able to read it.
+        deadline: of the whole scan; default: SCAN_TIMEOUT from now.
 
     Returns:
         ``{path: ("FOUND", name)}``, or ``{}`` for a clean file.
@@ -43,24 +73,26 @@ def scan_file(path: str) -> Result:
     """
     if not os.path.isfile(path):
         raise AssertionError(f"Unreachable file '{path}'.")
+    deadline = deadline or Deadline(settings.SCAN_TIMEOUT)
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         check_size(path, size)
-        with _connection() as sock:
+        with _connection(deadline) as sock:
             if sock.family == socket.AF_UNIX:
-                answer = _command(sock, lambda: _send_descriptor(sock, file.fileno()))
+                answer = _command(sock, deadline, lambda: _send_descriptor(sock, file.fileno()))
             else:
                 pieces = iter(lambda: file.read(CHUNK), b"")
-                answer = _command(sock, lambda: _send_stream(sock, pieces))
+                answer = _command(sock, deadline, lambda: _send_stream(sock, deadline, pieces))
     return parse_answer(path, answer)
 
 
-def scan_stream(filename: str, pieces: Iterable[bytes]) -> Result:
+def scan_stream(filename: str, pieces: Iterable[bytes], deadline: Deadline | None = None) -> Result:
     """Scan content from memory; nothing is written to disk by us.
 
     Args:
         filename: key of the result, and for error texts.
         pieces: the content, in order.
+        deadline: of the whole scan; default: SCAN_TIMEOUT from now.
 
     Returns:
         As ``scan_file``.
@@ -68,9 +100,25 @@ def scan_stream(filename: str, pieces: Iterable[bytes]) -> Result:
     Raises:
         ScanError: it was not, or not fully, scanned.
     """
-    with _connection() as sock:
-        answer = _command(sock, lambda: _send_stream(sock, pieces))
+    deadline = deadline or Deadline(settings.SCAN_TIMEOUT)
+    with _connection(deadline) as sock:
+        answer = _command(sock, deadline, lambda: _send_stream(sock, deadline, pieces))
     return parse_answer(filename, answer)
+
+
+def identity() -> Identity:
+    """Which clamd it is that answers now; it changes with a restart or new signatures.
+
+    Raises:
+        ScannerUnavailableError: clamd cannot be reached.
+    """
+    deadline = Deadline(settings.SCAN_TIMEOUT)
+    with _connection(deadline) as sock:
+        process = 0
+        if sock.family == socket.AF_UNIX:
+            credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+            process = _CREDENTIALS.unpack(credentials)[0]
+        return Identity(_command(sock, deadline, lambda: sock.sendall(b"zVERSION\0")), process)
 
 
 def version() -> str:
@@ -79,8 +127,7 @@ def version() -> str:
     Raises:
         ScannerUnavailableError: clamd cannot be reached.
     """
-    with _connection() as sock:
-        return _command(sock, lambda: sock.sendall(b"zVERSION\0"))
+    return identity().version
 
 
 def size_limit() -> int:
@@ -96,15 +143,6 @@ def size_limit() -> int:
         conf_writer.size_of(configuration, item) for item in ("StreamMaxLength", "MaxFileSize")
     ]
     return int(min(settings.MAX_FILE_SIZE, *sizes))
-
-
-def has_blind_spot() -> bool:
-    """Does clamd's configuration let it cut members of archives without a word?
-
-    See ``conf_writer.has_blind_spot``; False if the configuration cannot be read.
-    """
-    configuration = _configuration()
-    return configuration is not None and conf_writer.has_blind_spot(configuration)
 
 
 def _configuration() -> str | None:
@@ -131,37 +169,42 @@ def parse_answer(filename: str, answer: str) -> Result:
 
     Raises:
         NotScannedError: clamd did not look through all of it.
-        ScanError: clamd reports an error, or says something unknown.
+        ScanError: clamd reports an error, or says anything but one line of these two forms.
     """
-    text, _, status = answer.rpartition(" ")
-    name = text.rpartition(": ")[2]
-    if status == "OK" and not name.endswith(" FOUND"):
+    match = _ANSWER.fullmatch(answer)
+    if match is None:
+        raise ScanError(f"{filename!r} was not scanned, clamd says: {answer[:500]!r}")
+    return result_of(filename, match["name"])
+
+
+def result_of(filename: str, name: str | None) -> Result:
+    """The result for a signature's name; None: nothing was found.
+
+    Raises:
+        NotScannedError: it is not the name of malware but of what the scanner did not look at.
+        ScanError: it is no name.
+    """
+    if name is None:
         return {}
-    if status == "FOUND":
-        if name.startswith(_NOT_SCANNED):
-            raise NotScannedError(f"{filename!r} was not fully scanned: {name}")
-        return {filename: ("FOUND", name)}
-    raise ScanError(f"{filename!r} was not scanned, clamd says: {answer}")
+    if name.startswith(_NOT_SCANNED):
+        raise NotScannedError(f"{filename!r} was not fully scanned: {name}")
+    if name == "(null)":
+        raise ScanError(f"{filename!r} was not scanned: the scanner named no signature")
+    return {filename: ("FOUND", name)}
 
 
 @contextlib.contextmanager
-def _connection() -> Iterator[socket.socket]:
+def _connection(deadline: Deadline) -> Iterator[socket.socket]:
     """A socket that has been connected: the Unix one, else TCP."""
     attempts: list[tuple[int, Any]] = [(socket.AF_UNIX, settings.LOCALSOCKET)]
     if settings.CLAMD_HOST:
         attempts.append((socket.AF_INET, (settings.CLAMD_HOST, settings.CLAMD_PORT)))
     reasons = []
     for family, address in attempts:
+        timeout = min(settings.CONNECT_TIMEOUT, deadline.remaining())
         try:
-            if family == socket.AF_UNIX:
-                sock = socket.socket(socket.AF_UNIX)
-                sock.settimeout(settings.CONNECT_TIMEOUT)
-                sock.connect(address)
-            else:
-                sock = socket.create_connection(address, settings.CONNECT_TIMEOUT)
+            sock = _connected(family, address, timeout)
         except OSError as error:
-            if family == socket.AF_UNIX:
-                sock.close()
             reasons.append(f"{address}: {error.strerror or error}")
             continue
         with sock:
@@ -172,42 +215,79 @@ def _connection() -> Iterator[socket.socket]:
     )
 
 
-def _command(sock: socket.socket, send: Callable[[], None]) -> str:
-    """Send a command and read its answer, all within SCAN_TIMEOUT."""
-    deadline = time.monotonic() + settings.SCAN_TIMEOUT
-    sock.settimeout(settings.SCAN_TIMEOUT)
+def _connected(family: int, address: Any, timeout: float) -> socket.socket:
+    if family != socket.AF_UNIX:
+        return socket.create_connection(address, timeout)
+    sock = socket.socket(socket.AF_UNIX)
     try:
+        sock.settimeout(timeout)
+        sock.connect(address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _command(sock: socket.socket, deadline: Deadline, send: Callable[[], None]) -> str:
+    """Send a command and read its answer: one line, ended by NUL.
+
+    An answer to what clamd has not read is no answer, unless it is the reason for not reading it.
+    """
+    is_sent = False
+    try:
+        sock.settimeout(deadline.remaining())
         try:
             send()
+            is_sent = True
         except (BrokenPipeError, ConnectionResetError):
             # clamd has closed the stream early, and its reason is waiting to be read.
             pass
-        answer = b""
-        while not answer.endswith(b"\0"):
-            sock.settimeout(max(deadline - time.monotonic(), 0.001))
-            data = sock.recv(4096)
-            if not data:
-                break
-            answer += data
+        answer = _receive(sock, deadline)
+        if sock.family == socket.AF_UNIX and _unread_by_peer(sock):
+            is_sent = False
     except TimeoutError as error:
-        raise ScannerUnavailableError(
-            f"clamd gave no answer within {settings.SCAN_TIMEOUT:g} s"
-        ) from error
+        raise ScanTimeoutError(deadline.seconds) from error
     except OSError as error:
         raise ScannerUnavailableError(f"the connection to clamd broke: {error}") from error
-    if not answer:
-        raise ScannerUnavailableError("clamd closed the connection without an answer")
-    return answer.rstrip(b"\0\n").decode("utf-8", "replace")
+    text = answer[:-1].decode("utf-8", "replace")
+    if not is_sent and not text.endswith("ERROR"):
+        raise ScanError(f"clamd answered before it had read everything: {text[:500]!r}")
+    return text
 
 
-def _send_stream(sock: socket.socket, pieces: Iterable[bytes]) -> None:
+def _receive(sock: socket.socket, deadline: Deadline) -> bytes:
+    answer = b""
+    while not answer.endswith(b"\0"):
+        sock.settimeout(deadline.remaining())
+        data = sock.recv(4096)
+        if not data:
+            raise ScannerUnavailableError(
+                f"clamd closed the connection in its answer: {answer[:500]!r}"
+                if answer
+                else "clamd closed the connection without an answer"
+            )
+        answer += data
+        if len(answer) > _MAX_ANSWER:
+            raise ScanError(f"clamd gave an endless answer: {answer[:100]!r}")
+    return answer
+
+
+def _send_stream(sock: socket.socket, deadline: Deadline, pieces: Iterable[bytes]) -> None:
     sock.sendall(b"zINSTREAM\0")
     for piece in pieces:
         if piece:
+            sock.settimeout(deadline.remaining())
             sock.sendall(_LENGTH.pack(len(piece)) + piece)
+    if select.select([sock], [], [], 0)[0]:
+        raise BrokenPipeError  # an answer, before the end
     sock.sendall(_LENGTH.pack(0))
 
 
 def _send_descriptor(sock: socket.socket, descriptor: int) -> None:
     sock.sendall(b"zFILDES\0")
     socket.send_fds(sock, [b"\0"], [descriptor])
+
+
+def _unread_by_peer(sock: socket.socket) -> int:
+    """Bytes that the other end of a Unix socket has not read."""
+    return int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
