@@ -4,6 +4,7 @@ Environment: ECHO_VHOST, ECHO_QUEUE, ECHO_KEY, ECHO_NAME, ECHO_CONCURRENCY, ECHO
 (a file that gets a line for each run of the handler), and the settings of edeposit.amqp.
 """
 
+import multiprocessing
 import os
 import re
 import sys
@@ -104,6 +105,17 @@ def react(message, send_back):
         send(correlation_id=uuid_module.uuid4())
     if what == "abort":
         os.abort()
+    if what == "fork":
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+        child.start()
+        if argument == "terminate":
+            child.terminate()
+            child.join(10)
+            return child.exitcode
+        time.sleep(600)
+    if what == "print":
+        print(argument)
+        print(argument, file=sys.stderr)
     if what == "hold-gil":
         # Catastrophic backtracking in C code: no other thread gets a turn meanwhile.
         re.match(r"(a+)+$", "a" * argument + "b")
