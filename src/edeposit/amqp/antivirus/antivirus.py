@@ -88,9 +88,10 @@ def scan_base64(filename: str, b64_data: str) -> Report:
     """
     try:
         content = Base64Text(b64_data)
+        if content.most > clamd.size_limit():
+            clamd.check_size(filename, content.size)
     except Base64Error as error:
         raise ScanError(f"{filename!r}: b64_data is {error}") from error
-    clamd.check_size(filename, content.size)
     deadline = Deadline(settings.SCAN_TIMEOUT)
 
     def pieces() -> Iterator[bytes]:

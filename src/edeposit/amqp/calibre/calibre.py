@@ -91,9 +91,10 @@ def convert(
 def _content(b64_data: str) -> Base64Text:
     try:
         content = Base64Text(b64_data)
+        size = content.size
     except Base64Error as error:
         raise ValueError(f"b64_data is {error}") from error
-    if content.size > settings.MAX_INPUT_SIZE:
+    if size > settings.MAX_INPUT_SIZE:
         raise ValueError(f"The e-book is larger than {settings.MAX_INPUT_SIZE} bytes.")
     return content
 
