@@ -13,7 +13,7 @@ READ_ME = (
     (HERE / "README.rst").read_text("utf-8") + "\n" + (HERE / "CHANGES.rst").read_text("utf-8")
 )
 
-ALEPH = ["httpx2>=2.16", "lxml>=4.9", "pymarc>=5", "python-stdnum>=1.19"]
+ALEPH = ["httpx2>=2.16,<3", "lxml>=4.9", "pymarc>=5", "python-stdnum>=1.19"]
 EXTRAS = {
     "aleph": ALEPH,
     # ClamAV is spoken to by our own few lines. pybase64 decodes ten times as fast as binascii.
@@ -35,6 +35,7 @@ EXTRAS = {
         "python-stdnum>=1.19",
         "pyyaml>=6",
         "rapidfuzz>=3",
+        "rich>=13",
     ],
     # edeposit.amqp.testing: pytest fixtures, and certificates for TLS tests.
     "testing": ["pytest>=7", "cryptography>=41"],
@@ -101,7 +102,6 @@ setup(
         "pika>=1.3,<1.5",
         "python-daemon>=3",
         "msgspec>=0.18",
-        "rich>=13",
     ],
     extras_require={**EXTRAS, "development": [*DEVELOPMENT, *TESTING, *EXTRAS["all"]]},
     entry_points={

@@ -1,9 +1,6 @@
 """The export form: its fields, what is refused before sending, and what the form says."""
 
-import contextlib
-import http.server
-import socket
-import threading
+import time
 
 import pytest
 
@@ -11,27 +8,47 @@ from edeposit.amqp.aleph import TitleQuery, reactToAMQPMessage, settings
 from edeposit.amqp.aleph.datastructures import (
     Author,
     CountRequest,
+    CountResult,
     EPublication,
     ExportRequest,
     ExportResult,
     FormatEnum,
 )
 from edeposit.amqp.aleph.exceptions import (
+    AlephException,
     ExportException,
+    ExportOutcomeUnknownException,
     ExportRejectedException,
     InvalidExportDataException,
     InvalidISBNException,
 )
 from edeposit.amqp.aleph.export import PostData, exportEPublication
 
+from .servers import NO_REPLY, send, server
+
 BOOK = EPublication(
-    ISBN=["80-251-0225-4"], invalid_ISBN=[], id_number="nkc1", nazev="Krakatit /",
-    podnazev=": román", vazba=FormatEnum.BROZ, cena="199", castDil="1", nazevCasti="První",
-    nakladatelVydavatel="Aventinum", datumVydani="10/1924", poradiVydani="1.",
-    zpracovatelZaznamu="ABA001", format="20 cm",
-    url="http://x.cz/", mistoVydani="Praha :", ISBNSouboruPublikaci=[], autori=["Karel Čapek"],
-    originaly=[], internal_url="http://y.cz/a/", anotace="Dobrá kniha.",
-)  # fmt: skip
+    ISBN=["80-251-0225-4"],
+    invalid_ISBN=[],
+    id_number="nkc1",
+    nazev="Krakatit /",
+    podnazev=": román",
+    vazba=FormatEnum.BROZ,
+    cena="199",
+    castDil="1",
+    nazevCasti="První",
+    nakladatelVydavatel="Aventinum",
+    datumVydani="10/1924",
+    poradiVydani="1.",
+    zpracovatelZaznamu="ABA001",
+    format="20 cm",
+    url="http://x.cz/",
+    mistoVydani="Praha :",
+    ISBNSouboruPublikaci=[],
+    autori=["Karel Čapek"],
+    originaly=[],
+    internal_url="http://y.cz/a/",
+    anotace="Dobrá kniha.",
+)
 
 
 def post(**changes):
@@ -42,17 +59,36 @@ def test_the_form_has_its_29_fields():
     fields = post()
     assert len(fields) == 29
     assert fields == {
-        "sid": "edeposit", "P0100LDR__": "-----nam-a22------a-4500", "P0200FMT__": "BK",
-        "P0300BAS__a": "49", "P07022001_b": "elektronický zdroj", "P1501IST1_a": "ox",
-        "P0501010__a": "80-251-0225-4", "P1601ISB__a": "80-251-0225-4", "P0502010__b": "brož.",
-        "P0503010__x": "20 cm", "P0504010__d": "199", "P0601010__a": "", "P0602010__b": "",
-        "P07012001_a": "Krakatit", "P07032001_e": "román", "P07042001_h": "1",
-        "P07052001_i": "První", "P0801205__a": "1.", "P0901210__a": "Praha",
-        "P0902210__c": "Aventinum", "P0903210__d": "10/1924",
-        "P1001330__a": "Nakladatelská anotace: Dobrá kniha.", "P110185640u": "http://x.cz/",
-        "P1301ZAK__b": "Karel Čapek", "P1302ZAK__c": "", "P1303ZAK__c": "", "P1401PJM__a": "",
-        "P1502IST1_b": "ABA001", "P1801URL__u": "http://y.cz/a/",
-    }  # fmt: skip
+        "sid": "edeposit",
+        "P0100LDR__": "-----nam-a22------a-4500",
+        "P0200FMT__": "BK",
+        "P0300BAS__a": "49",
+        "P07022001_b": "elektronický zdroj",
+        "P1501IST1_a": "ox",
+        "P0501010__a": "80-251-0225-4",
+        "P1601ISB__a": "80-251-0225-4",
+        "P0502010__b": "brož.",
+        "P0503010__x": "20 cm",
+        "P0504010__d": "199",
+        "P0601010__a": "",
+        "P0602010__b": "",
+        "P07012001_a": "Krakatit",
+        "P07032001_e": "román",
+        "P07042001_h": "1",
+        "P07052001_i": "První",
+        "P0801205__a": "1.",
+        "P0901210__a": "Praha",
+        "P0902210__c": "Aventinum",
+        "P0903210__d": "10/1924",
+        "P1001330__a": "Nakladatelská anotace: Dobrá kniha.",
+        "P110185640u": "http://x.cz/",
+        "P1301ZAK__b": "Karel Čapek",
+        "P1302ZAK__c": "",
+        "P1303ZAK__c": "",
+        "P1401PJM__a": "",
+        "P1502IST1_b": "ABA001",
+        "P1801URL__u": "http://y.cz/a/",
+    }
 
 
 @pytest.mark.parametrize(
@@ -82,9 +118,13 @@ def test_five_authors_objects_and_none():
 
 def test_lists_none_and_the_series():
     fields = post(
-        ISBN="80-251-0225-4", ISBNSouboruPublikaci=["80-204-0105-9"], url=["http://a/", "http://b"],
-        internal_url=None, anotace=None, cena=None,
-    )  # fmt: skip
+        ISBN="80-251-0225-4",
+        ISBNSouboruPublikaci=["80-204-0105-9"],
+        url=["http://a/", "http://b"],
+        internal_url=None,
+        anotace=None,
+        cena=None,
+    )
     assert fields["P0601010__a"] == "80-204-0105-9"
     assert fields["P0602010__b"] == "soubor : 80-204-0105-9"
     assert (fields["P110185640u"], fields["P1801URL__u"]) == ("http://a/", "")
@@ -122,9 +162,11 @@ def test_all_problems_are_said_at_once():
     with pytest.raises(InvalidExportDataException) as caught:
         post(nazev=None, vazba=None, nakladatelVydavatel="", ISBN=[])
     assert str(caught.value).splitlines() == [
-        "ISBN is required!", "Nazev is required!", "Vazba/forma is required!",
+        "ISBN is required!",
+        "Nazev is required!",
+        "Vazba/forma is required!",
         "Nakladatel is required!",
-    ]  # fmt: skip
+    ]
 
 
 def test_500_characters_pass():
@@ -144,6 +186,14 @@ def test_czech_isbns_pass_in_every_form(isbn):
     assert post(ISBN=[isbn])["P0501010__a"] == isbn
 
 
+@pytest.mark.parametrize(
+    "isbn", ["ISBN 80-251-0225-4", "80\u2013251\u20130225\u20134", "80-251-0225-4\u200b"]
+)
+def test_the_form_gets_the_number_alone(isbn):
+    fields = post(ISBN=[isbn], ISBNSouboruPublikaci=isbn)
+    assert fields["P0501010__a"] == fields["P0601010__a"] == "80-251-0225-4"
+
+
 def test_an_export_is_answered_with_the_isbn_as_it_came(simulator):
     before = tuple(BOOK)
     answer = reactToAMQPMessage(ExportRequest(BOOK), None)
@@ -161,76 +211,104 @@ def test_a_rejection_raises_with_the_servers_reason(simulator):
     )
 
 
-@contextlib.contextmanager
-def form(reply):
-    """A form that is answered by ``reply(handler)``; the requests' headers are kept."""
-    seen = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
-            seen.append(dict(self.headers))
-            self.rfile.read(int(self.headers["Content-Length"]))
-            reply(self)
-
-        do_GET = do_POST
-
-        def log_message(self, *args):
-            pass
-
-    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=httpd.serve_forever, args=(0.02,), daemon=True).start()
-    settings.substitute_globals({"ALEPH_EXPORT_URL": f"http://127.0.0.1:{httpd.server_port}/form"})
-    try:
-        yield seen
-    finally:
-        httpd.shutdown()
-        httpd.server_close()
-
-
-def answer(handler, status, **headers):
-    handler.send_response(status)
-    for name, value in headers.items():
-        handler.send_header(name.replace("_", "-"), value)
-    handler.end_headers()
+def answer(status=200, body=b"", **headers):
+    return lambda handler, _number: send(handler, body, status, "text/html", **headers)
 
 
 def test_the_info_header_is_read_in_any_case():
-    with form(lambda h: answer(h, 200, ALEPH_Info=" ERROR: no ")):
-        with pytest.raises(ExportRejectedException):
-            exportEPublication(BOOK)
-    with form(lambda h: answer(h, 200, Aleph_Info="all right")):
+    with server(answer(ALEPH_Info=" ERROR: no ")), pytest.raises(ExportRejectedException):
+        exportEPublication(BOOK)
+    with server(answer(Aleph_Info="all right")):
         exportEPublication(BOOK)
 
 
-def test_a_failed_form_is_not_asked_again():
-    with form(lambda h: answer(h, 500)) as seen:
-        with pytest.raises(ExportException, match="HTTP status 500"):
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308, 304, 500, 503])
+def test_only_a_status_of_success_is_a_success(status):
+    with server(answer(status, b"moved", Location="https://aleph.example/login")) as requests:
+        with pytest.raises(ExportOutcomeUnknownException, match=f"HTTP status {status}"):
             exportEPublication(BOOK)
-        assert len(seen) == 1
+        assert len(requests) == 1
 
 
-def test_a_lost_answer_is_an_unknown_outcome():
-    with form(lambda h: h.connection.shutdown(socket.SHUT_RDWR)) as seen:
-        with pytest.raises(ExportException, match="outcome of the export is unknown"):
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 429])
+def test_a_form_that_refuses_is_an_error(status):
+    with server(answer(status, b"no")) as requests:
+        with pytest.raises(ExportException, match=f"HTTP status {status}"):
             exportEPublication(BOOK)
-        assert len(seen) == 1
+        assert len(requests) == 1
 
 
-def test_a_form_that_is_not_there_gets_nothing():
-    settings.substitute_globals({"ALEPH_EXPORT_URL": "http://127.0.0.1:1/form"})
+def test_a_page_is_a_success_and_nothing_is_none():
+    with server(answer(200, b"import succeeded")):
+        assert exportEPublication(BOOK) == "import succeeded"
+    for status in (200, 202, 204):
+        with server(answer(status)):
+            with pytest.raises(ExportOutcomeUnknownException, match="answered: nothing"):
+                exportEPublication(BOOK)
+
+
+def test_the_page_must_hold_what_the_settings_expect():
+    settings.substitute_globals({"EDEPOSIT_EXPORT_CONFIRMATION": "succeeded"})
+    with server(answer(200, b"import succeeded")):
+        exportEPublication(BOOK)
+    with server(answer(200, b"<form>please log in</form>", ALEPH_Info="OK")):
+        with pytest.raises(ExportOutcomeUnknownException, match="please log in"):
+            exportEPublication(BOOK)
+
+
+@pytest.mark.parametrize("reply", NO_REPLY, ids=lambda reply: reply.__name__)
+def test_an_export_without_a_whole_answer_has_an_unknown_outcome_in_time(reply):
+    with server(reply) as requests:
+        started = time.monotonic()
+        with pytest.raises(ExportOutcomeUnknownException, match="outcome of the export is unknown"):
+            exportEPublication(BOOK)
+        assert time.monotonic() - started < 4
+        assert [method for method, *_ in requests] == ["POST"]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:1/form", "ftp://x/form", "http://[::1/form", "x"]
+)
+def test_a_form_that_is_not_there_gets_nothing(url):
+    settings.substitute_globals({"ALEPH_EXPORT_URL": url})
     with pytest.raises(ExportException, match="Nothing was exported"):
         exportEPublication(BOOK)
 
 
-def test_the_referer_goes_to_the_form_only(simulator):
-    settings.substitute_globals({"EDEPOSIT_EXPORT_SIGNATURE": "sig"})
-    with form(lambda h: answer(h, 200, Set_Cookie="a=b", ALEPH_Info="OK")) as seen:
+def test_a_redelivered_export_is_not_sent_again(simulator):
+    def send_back(_value):
+        raise AssertionError("not called")
+
+    send_back.redelivered = True
+    with pytest.raises(ExportOutcomeUnknownException, match="Nothing was sent"):
+        reactToAMQPMessage(ExportRequest(BOOK), send_back)
+    assert simulator.exports == []
+    assert reactToAMQPMessage(CountRequest(TitleQuery("krakatit")), send_back) == CountResult(1)
+    send_back.redelivered = False
+    reactToAMQPMessage(ExportRequest(BOOK), send_back)
+    assert len(simulator.exports) == 1
+
+
+@pytest.mark.parametrize("epub", [None, "x", {"ISBN": "80-251-0225-4"}, ["x"]])
+def test_what_is_no_book_is_said_so(epub):
+    with pytest.raises(InvalidExportDataException, match="EPublication is required"):
+        reactToAMQPMessage(ExportRequest(epub), None)
+
+
+def test_half_a_character_is_found_before_anything_is_sent(simulator):
+    with pytest.raises(InvalidExportDataException, match="P07012001_a has half a character"):
+        exportEPublication(BOOK._replace(nazev="\ud83d"))
+    assert simulator.exports == []
+
+
+def test_the_referer_goes_to_the_form_only():
+    settings.substitute_globals({"EDEPOSIT_EXPORT_SIGNATURE": "sigř"})
+    with server(answer(200, Set_Cookie="a=b", ALEPH_Info="OK")) as requests:
         exportEPublication(BOOK)
-        assert seen[0]["Referer"] == "sig"
-        assert seen[0]["User-Agent"].startswith("edeposit.amqp/")
-        settings.substitute_globals({"ALEPH_URL": settings.ALEPH_EXPORT_URL, "ALEPH_RETRIES": 0})
-        with contextlib.suppress(Exception):
+        headers = requests[0][2]
+        assert headers["Referer"].encode("latin-1").decode("utf-8") == "sigř"
+        assert headers["User-Agent"].startswith("edeposit.amqp/")
+        with pytest.raises(AlephException):
             reactToAMQPMessage(CountRequest(TitleQuery("x")), None)
-        assert len(seen) >= 2
-        assert "Referer" not in seen[-1]
-        assert "Cookie" not in seen[-1]
+        assert len(requests) >= 2
+        assert not {"Referer", "Cookie"} & set(requests[-1][2])

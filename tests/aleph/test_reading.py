@@ -1,7 +1,5 @@
 """The X-Services client: against the simulator, and against servers that misbehave."""
 
-import contextlib
-import http.server
 import socket
 import threading
 import time
@@ -32,6 +30,8 @@ from edeposit.amqp.aleph.exceptions import (
 )
 from edeposit.amqp.aleph.http import RateLimiter
 from edeposit.amqp.aleph.simulator import AlephSimulator, Catalogue
+
+from .servers import NO_REPLY, send, server
 
 
 def search(query):
@@ -77,8 +77,14 @@ def test_records_come_in_the_order_of_the_set_at_most_thirty(simulator):
     settings.substitute_globals({"MAX_RECORDS": 7})
     found = search(PublisherQuery("Aventinum"))
     assert [r.parsed_info.datumVydani for r in found] == [
-        "1920", "1922", "1924", "1933", "1934", "1934", "1936",
-    ]  # fmt: skip
+        "1920",
+        "1922",
+        "1924",
+        "1933",
+        "1934",
+        "1934",
+        "1936",
+    ]
     result = aleph.searchInAleph("nkc", "Aventinum", False, "wpb")
     rest = aleph.downloadRecords(result, from_doc=8)
     assert len(rest) == 3
@@ -121,28 +127,52 @@ def test_documents_in_both_dialects(simulator):
 @pytest.mark.parametrize(
     ("call", "error", "text"),
     [
-        (lambda: aleph.searchInAleph("nkc", "x", False, "bad"), InvalidAlephFieldException,
-         "Unknown field 'bad'!"),
+        (
+            lambda: aleph.searchInAleph("nkc", "x", False, "bad"),
+            InvalidAlephFieldException,
+            "Unknown field 'bad'!",
+        ),
         (lambda: aleph.searchInAleph("nkc&op=x", "x", False, "wtl"), InvalidAlephBaseException, ""),
-        (lambda: aleph.searchInAleph("other", "x", False, "wtl"), AlephException,
-         "Base other does not exist"),
+        (
+            lambda: aleph.searchInAleph("other", "x", False, "wtl"),
+            AlephException,
+            "Base other does not exist",
+        ),
         (lambda: aleph.searchInAleph("nkc", None, False, "wtl"), AlephException, "NoneType"),
-        (lambda: aleph.downloadMARCXML("1", "XYZ01"), LibraryNotFoundException,
-         "Can't download document doc_id: '1' (probably bad library: 'XYZ01')!"
-         "\nMessage: Invalid library XYZ01"),
-        (lambda: aleph.downloadMARCXML("999", "NKC01"), DocumentNotFoundException,
-         "Error reading document"),
+        (
+            lambda: aleph.downloadMARCXML("1", "XYZ01"),
+            LibraryNotFoundException,
+            "Can't download document doc_id: '1' (probably bad library: 'XYZ01')!"
+            "\nMessage: Invalid library XYZ01",
+        ),
+        (
+            lambda: aleph.downloadMARCXML("999", "NKC01"),
+            DocumentNotFoundException,
+            "Error reading document",
+        ),
         (lambda: aleph.downloadMARCXML("1", "A&B"), LibraryNotFoundException, ""),
-        (lambda: aleph.downloadMARCOAI("999", "nkc"), DocumentNotFoundException,
-         "Error reading document"),
-        (lambda: aleph.downloadMARCOAI("1", "xyz"), InvalidAlephBaseException,
-         "Invalid base\nThe base you are trying to access probably doesn't exist."),
-        (lambda: aleph.downloadRecords({"set_number": 77, "no_records": 2, "no_entries": 2}),
-         AlephException, "Set does not exist"),
-        (lambda: aleph.getDocumentIDs({"set_number": 77, "no_entries": 2}), AlephException,
-         "getDocumentIDs: Set does not exist"),
+        (
+            lambda: aleph.downloadMARCOAI("999", "nkc"),
+            DocumentNotFoundException,
+            "Error reading document",
+        ),
+        (
+            lambda: aleph.downloadMARCOAI("1", "xyz"),
+            InvalidAlephBaseException,
+            "Invalid base\nThe base you are trying to access probably doesn't exist.",
+        ),
+        (
+            lambda: aleph.downloadRecords({"set_number": 77, "no_records": 2, "no_entries": 2}),
+            AlephException,
+            "Set does not exist",
+        ),
+        (
+            lambda: aleph.getDocumentIDs({"set_number": 77, "no_entries": 2}),
+            AlephException,
+            "getDocumentIDs: Set does not exist",
+        ),
     ],
-)  # fmt: skip
+)
 def test_errors_of_the_server_are_named(simulator, call, error, text):
     with pytest.raises(error) as caught:
         call()
@@ -208,78 +238,10 @@ FIND = (
 )
 
 
-@contextlib.contextmanager
-def server(reply):
-    """An HTTP server whose GETs are answered by ``reply(handler, number of the request)``."""
-    requests = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self):
-            requests.append(self.path)
-            with contextlib.suppress(OSError):
-                reply(self, len(requests))
-
-        def log_message(self, *args):
-            pass
-
-    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    httpd.daemon_threads = True
-    threading.Thread(target=httpd.serve_forever, args=(0.02,), daemon=True).start()
-    settings.substitute_globals(
-        {
-            "ALEPH_URL": f"http://127.0.0.1:{httpd.server_port}",
-            "ALEPH_READ_TIMEOUT": 0.5,
-            "ALEPH_TOTAL_TIMEOUT": 2.0,
-            "ALEPH_RETRIES": 1,
-        }
-    )
-    try:
-        yield requests
-    finally:
-        httpd.shutdown()
-        httpd.server_close()
-
-
-def send(handler, body, status=200, kind="text/xml", length=None):
-    handler.send_response(status)
-    handler.send_header("Content-Type", kind)
-    handler.send_header("Content-Length", str(len(body) if length is None else length))
-    handler.end_headers()
-    handler.wfile.write(body)
-
-
-def never(handler, _number):
-    time.sleep(3)
-
-
-def half(handler, _number):
-    send(handler, FIND[:40], length=len(FIND))
-    handler.close_connection = True
-
-
-def drip(handler, _number):
-    send(handler, b"", length=10**6)
-    for _ in range(200):
-        handler.wfile.write(b"<")
-        handler.wfile.flush()
-        time.sleep(0.05)
-
-
-def endless(handler, _number):
-    send(handler, b"<find>", length=10**12)
-    while True:
-        handler.wfile.write(b"x" * 100_000)
-
-
 @pytest.mark.parametrize(
     "reply",
     [
-        never,
-        half,
-        drip,
-        endless,
+        *NO_REPLY,
         lambda h, _n: send(h, b"broken", status=500),
         lambda h, _n: send(h, b"gone", status=404),
         lambda h, _n: send(h, b"<html><body>Server Error</body></html>", kind="text/html"),
@@ -287,15 +249,39 @@ def endless(handler, _number):
         lambda h, _n: send(h, b"no xml at all"),
         lambda h, _n: send(h, b"<!DOCTYPE x><find/>"),
         lambda h, _n: send(h, b"<find><error>Too many sets</error></find>"),
+        lambda h, _n: send(h, FIND, status=302, Location="/other"),
+        lambda h, _n: send(h, FIND, status=206),
+        lambda h, _n: send(h, b"<find><set_number>1</set_number></find>"),
+        lambda h, _n: send(h, b"<find><no_entries>many</no_entries></find>"),
     ],
-    ids=range(11),
+    ids=range(18),
 )
 def test_a_misbehaving_server_is_an_aleph_exception_in_time(reply):
     with server(reply):
         started = time.monotonic()
         with pytest.raises(AlephException):
             count(TitleQuery("x"))
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 4
+
+
+def test_a_reply_is_read_by_its_declared_charset():
+    title = "<datafield tag='245'><subfield code='a'>Žluť</subfield></datafield>"
+    record = f"<present><record>{title}</record></present>"
+
+    def reply(handler, _number):
+        if "op=find" in handler.path:
+            send(handler, FIND)
+        elif "set_entry=1" in handler.path:
+            send(handler, record.encode("cp1250"), kind="text/xml; charset=windows-1250")
+        elif "set_entry=2" in handler.path:
+            send(
+                handler, f'<?xml version="1.0" encoding="iso-8859-2"?>{record}'.encode("iso-8859-2")
+            )
+        else:
+            send(handler, record.encode("utf-16"))
+
+    with server(reply):
+        assert [r.parsed_info.nazev for r in search(TitleQuery("x"))] == ["Žluť"] * 3
 
 
 def test_a_flaking_server_is_asked_again():

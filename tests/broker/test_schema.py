@@ -8,7 +8,7 @@ import pytest
 
 from edeposit.amqp import settings
 from edeposit.amqp.broker import management, schema
-from edeposit.amqp.broker.management import AdministrationError, CannotCreateError
+from edeposit.amqp.broker.administrator import AdministrationError, CannotCreateError
 from edeposit.amqp.broker.schema import Difference, Finding
 from edeposit.amqp.broker.sessions import BrokerError, NoConnectionError
 from edeposit.amqp.errors import AMQPError
@@ -259,9 +259,9 @@ def test_without_permission_the_reason_is_one_line(rabbit, service, monkeypatch)
     rabbit.ctl("set_permissions", "-p", service, "weak", "", ".*", ".*")
     use({"RABBITMQ_USER_NAME": "weak", "RABBITMQ_USER_PASSWORD": "weak"}, monkeypatch)
     try:
-        with pytest.raises(BrokerError, match="no permission in virtual host") as caught:
+        with pytest.raises(BrokerError, match="lacks a permission in virtual host") as caught:
             schema.create(HOST)
-        assert caught.value.failure.code == "access-refused"
+        assert caught.value.failure.code == "no-permission"
         assert "\n" not in str(caught.value)
     finally:
         rabbit.ctl("delete_user", "weak")
@@ -328,19 +328,24 @@ def test_where_nothing_helps_the_commands_are_told(monkeypatch, tmp_path):
 
 
 def test_permissions_that_exist_are_never_widened(rabbit, vhost, monkeypatch):
-    # The broker refuses a connection over a limit in the words of a missing permission.
     use({"RABBITMQ_ANTIVIRUS_VIRTUALHOST": vhost}, monkeypatch)
     rabbit.ctl("set_permissions", "-p", vhost, "guest", "^$", "^$", ".*")
     rabbit.ctl("set_vhost_limits", "-p", vhost, '{"max-connections": 0}')
     for way in ("management", "rabbitmqctl"):
         if way == "rabbitmqctl":
             use_rabbitmqctl(rabbit, monkeypatch)
-        with pytest.raises(CannotCreateError, match="has permissions in it: the broker refuses"):
+        # A limit is no reason to create or to grant anything.
+        with pytest.raises(NoConnectionError, match="takes no more connections"):
             schema.create(HOST)
+        with pytest.raises(CannotCreateError, match="has permissions in it: the broker refuses"):
+            management.Administration().create_vhost(vhost)
     assert listed(rabbit, vhost, "list_permissions") == [()]
     assert rabbit.ctl("-q", "list_permissions", "-p", vhost).split()[-4:] == [
-        "guest", "^$", "^$", ".*",
-    ]  # fmt: skip
+        "guest",
+        "^$",
+        "^$",
+        ".*",
+    ]
 
 
 def test_permission_is_given_in_a_virtual_host_that_exists(rabbit, vhost, monkeypatch):
@@ -375,8 +380,10 @@ def test_unacked_messages_are_counted(rabbit, service, channel, monkeypatch):
     channel.basic_get("daemon")
     use_rabbitmqctl(rabbit, monkeypatch)
     assert management.Administration().unacked(service, ["daemon", "plone"]) == {
-        "daemon": 1, "plone": 0, "daemon.undeliverable": 0,
-    }  # fmt: skip
+        "daemon": 1,
+        "plone": 0,
+        "daemon.undeliverable": 0,
+    }
 
 
 def test_rabbitmqctl_is_not_used_for_a_broker_on_another_port(rabbit, proxy, monkeypatch):

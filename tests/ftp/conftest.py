@@ -1,11 +1,12 @@
 """Settings that lead to directories of the test's own, with or without a real ProFTPD."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
-from edeposit.amqp.ftp import api, settings
+from edeposit.amqp.ftp import api, monitor, settings
 from edeposit.amqp.testing import ProftpdServer
 
 GOOD = {
@@ -27,6 +28,35 @@ def metadata(isbn="80-86056-31-7", **changes):
     import json
 
     return json.dumps({**GOOD, "ISBN knihy": isbn, **changes})
+
+
+class Crash(BaseException):
+    """Ends the process, as far as the code can tell."""
+
+
+class Running:
+    """A monitor in threads, with what it has sent."""
+
+    def __init__(self, send=None):
+        self.sent = []
+        self.stop_event = threading.Event()
+        self.monitor = monitor.prepare()
+        self.thread = threading.Thread(
+            target=self.monitor,
+            args=(send or self.send, self.stop_event),
+        )
+
+    def send(self, request, uuid):
+        self.sent.append((request, uuid))
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *exc_info):
+        self.stop_event.set()
+        self.thread.join(10)
+        assert not self.thread.is_alive()
 
 
 def lead_to(monkeypatch, environment):

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -19,24 +18,8 @@ from edeposit.amqp.errors import (
 from edeposit.amqp.serializers import UnknownClassError, UnserializableError
 from edeposit.amqp.testing import RabbitNode, wait_for
 
+from .clients import CLASSES, Do, Echo, configure
 from .conftest import EchoDaemon, Service
-
-Echo = namedtuple("Echo", "value")
-Do = namedtuple("Do", "what argument")
-CLASSES = [Echo, Do]
-
-
-def configure(monkeypatch, node, vhost, tmp_path, **more):
-    environment = {
-        **node.env(),
-        "RABBITMQ_ANTIVIRUS_VIRTUALHOST": vhost,
-        "RABBITMQ_ANTIVIRUS_EXCHANGE": "echo",
-        "HOME": str(tmp_path),
-        **more,
-    }
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    settings.reload()
 
 
 @pytest.fixture
@@ -149,7 +132,7 @@ def test_calls_in_flight_survive_a_cut_connection(service, daemon, configured, p
         call = pool.submit(client.call, Do("sleep", 1), 30)
         wait_for(lambda: daemon.runs(), what="the call is handled")
         # Unconfirmed it would be sent again, and be run twice.
-        wait_for(lambda: not len(client._open_link().publisher), what="the broker has confirmed")
+        wait_for(lambda: not len(client._link.publisher), what="the broker has confirmed")
         proxy.cut()
         assert call.result(30) == Do("sleep", 1)
     assert len(daemon.runs()) == 1

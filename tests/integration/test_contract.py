@@ -438,14 +438,14 @@ def test_an_answer_is_compressed_when_asked(service, daemon, wanted):
     ("body", "says"),
     [
         (b"plain", "gzip"),
-        (gzip.compress(b"[1]")[:-9], "cut off"),
+        (gzip.compress(b"[1]", mtime=0)[:-9], "cut off"),
         (gzip.compress(b" " * (129 * 1024 * 1024), 1), "more than"),
     ],
 )
 def test_a_badly_compressed_request_is_answered(service, daemon, body, says):
     number = service.send(body, content_encoding="gzip")
     got, (name, text) = service.answer(timeout=20)
-    assert (got, name) == (number, "CompressionError")
+    assert (got, name) == (number, "ValueError")  # CompressionError, by its old name
     assert says in text
     assert service.is_still_answering()
 

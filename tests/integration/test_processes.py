@@ -1,6 +1,10 @@
 """AMQP daemons as people start and stop them: ``start``, ``status``, ``stop``, ``restart``."""
 
+import itertools
+import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,11 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from edeposit.amqp import __version__
+from edeposit.amqp.process.commands import ACTIONS
 from edeposit.amqp.testing import wait_for
 
 from .conftest import ECHO, EchoDaemon
 
 SCANNER = Path(__file__).parents[2] / "bin" / "edeposit_amqp_antivirusd.py"
+SERVICE_ACTIONS = (*ACTIONS, "create", "check")
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "shouting.py"
 
 
@@ -25,10 +32,10 @@ class Script:
         self.environment = EchoDaemon(rabbit, vhost, tmp_path, name=name, **environment).environment
         self.environment["LOG_TARGET"] = str(tmp_path / f"{name}.log")
 
-    def __call__(self, action):
+    def __call__(self, *arguments):
         """Run an action; returns (exit code, stdout, stderr)."""
         done = subprocess.run(
-            [sys.executable, str(self.script), action],
+            [sys.executable, str(self.script), *arguments],
             env=self.environment,
             capture_output=True,
             text=True,
@@ -175,58 +182,109 @@ def test_nothing_a_daemon_writes_is_writable_by_others(service, make_script, tmp
     assert found == []
 
 
-CALL = """
-import sys
-from edeposit.amqp import settings
-from edeposit.amqp.client import AMQPClient
-settings.substitute_globals({
-    "RABBITMQ_ANTIVIRUS_VIRTUALHOST": "shouting", "RABBITMQ_ANTIVIRUS_EXCHANGE": "shouting"})
-if sys.argv[1] == "schema":
-    from edeposit.amqp.tool import create_schema
-    create_schema("antivirus")
-else:
-    import shouting
-    classes = [shouting.Shout, shouting.Shouted]
-    with AMQPClient("antivirus", glob=classes) as client:
-        request = eval(sys.argv[1], vars(shouting))
-        print(client.call(request, on_progress=lambda p: print(p.text)).text)
-"""
+CALLER = EXAMPLE.with_name("ask_shouting.py")
 
 
 def readme_example():
     """The code block of the README that defines a module."""
     text = (EXAMPLE.parents[2] / "README.rst").read_text("utf-8")
-    block = text.split(".. code-block:: python\n\n", 1)[1].split("\nRead on", 1)[0]
-    return textwrap.dedent(block)
+    _, _, rest = text.partition(".. code-block:: python\n\n")
+    block = itertools.takewhile(lambda line: not line or line[0] == " ", rest.splitlines())
+    return textwrap.dedent("\n".join(block))
 
 
 @pytest.mark.parametrize(
-    ("source", "request_", "printed"),
+    ("source", "arguments", "printed"),
     [
-        (EXAMPLE.read_text("utf-8"), 'Shout("hello", 2)', ["1!", "2!", "HELLO"]),
-        (readme_example(), 'Shout("hello")', ["HELLO"]),
+        (EXAMPLE.read_text("utf-8"), ["hello", "2"], ["1!", "2!", "HELLO"]),
+        (readme_example(), ["hello"], ["HELLO"]),
     ],
     ids=["docs/own_module", "README"],
 )
-def test_the_documented_modules_work(rabbit, tmp_path, make_script, source, request_, printed):
+def test_the_documented_modules_work(rabbit, tmp_path, make_script, source, arguments, printed):
     file = tmp_path / "shouting.py"
     file.write_text(source, "utf-8")
     script = make_script(script=file, name="shouting")
-
-    def run(what):
-        return subprocess.run(
-            [sys.executable, "-c", CALL, what],
-            env={**script.environment, "PYTHONPATH": str(tmp_path)},
+    try:
+        assert script()[::2] == (2, f"usage: shouting.py {'|'.join(SERVICE_ACTIONS)}")
+        code, _, error = script("start")
+        assert code == 1
+        assert "create it with 'shouting.py create'" in error
+        assert script("create")[0] == 0
+        assert script("start")[0] == 0
+        code, out, _ = script("check")
+        assert code == 0
+        assert re.fullmatch(r"OK: shouting: answered in [\d.]+ s\|time=[\d.]+s", out)
+        asked = subprocess.run(
+            [sys.executable, str(shutil.copy(CALLER, tmp_path)), *arguments],
+            env=script.environment,
             capture_output=True,
             text=True,
             check=True,
-        ).stdout
-
-    rabbit.add_vhost("shouting")
-    try:
-        run("schema")
-        assert script("start")[0] == 0
-        assert run(request_).split() == printed
+        )
+        assert asked.stdout.split() == printed
+        wait_for(lambda: "handled 2" in script("status")[1], what="both are counted")
         assert script("stop")[0] == 0
+        code, out, _ = script("check", "--timeout", "1", "--json")
+        assert code == 2
+        found = json.loads(out)
+        assert (found["code"], found["seconds"]) == ("CRITICAL", None)
+        assert "0 consumers" in found["text"]
     finally:
         rabbit.delete_vhost("shouting")
+
+
+def test_the_schema_of_an_own_module_has_a_parking_queue_and_follows_its_settings(
+    rabbit, vhost, make_script
+):
+    script = make_script(
+        script=EXAMPLE,
+        name="shouting",
+        RABBITMQ_SHOUTING_VIRTUALHOST=vhost,
+        RABBITMQ_SHOUTING_EXCHANGE="loud",
+        RABBITMQ_SHOUTING_INPUT_QUEUE="ears",
+    )
+    code, out, _ = script("create", "--json")
+    assert code == 0
+    made = json.loads(out)
+    assert (made["virtual_host"], made["exchange"]) == (vhost, "loud")
+    assert set(made["queues"]) == {"ears", "plone", "ears.undeliverable"}
+    assert script("start")[0] == 0
+    assert "queue ears" in script("status")[1]
+
+
+def test_a_check_says_what_is_wrong(rabbit, vhost, make_script):
+    script = make_script(script=EXAMPLE, name="shouting", RABBITMQ_SHOUTING_VIRTUALHOST=vhost)
+    code, out, _ = script("check")
+    assert (code, out.split(":")[0]) == (2, "CRITICAL")
+    script.environment["RABBITMQ_HEARTBEAT"] = "often"
+    code, out, _ = script("check")
+    assert (code, out.split(":")[0]) == (3, "UNKNOWN")
+    script.environment |= {"RABBITMQ_HEARTBEAT": "60", "RABBITMQ_PORT": "1"}
+    code, out, _ = script("check")
+    assert (code, out.split(":")[0]) == (2, "CRITICAL")
+
+
+def test_help_and_version_of_an_own_module(make_script):
+    script = make_script(script=EXAMPLE, name="shouting")
+    code, out, _ = script("--version")
+    assert (code, out) == (0, f"shouting.py (edeposit.amqp {__version__})")
+    code, out, _ = script("--help")
+    assert code == 0
+    for action in SERVICE_ACTIONS:
+        assert action in out
+    assert script("start", "--loud")[0] == 2
+
+
+@pytest.mark.parametrize("arguments", [["start", "-f"], ["start", "--foreground"]])
+def test_a_plain_daemon_honours_the_foreground_option(service, make_script, arguments):
+    script = make_script()
+    process = subprocess.Popen(
+        [sys.executable, str(ECHO), *arguments], env=script.environment, stdin=subprocess.DEVNULL
+    )
+    try:
+        wait_for(lambda: "consuming" in script("status")[1], what="it consumes")
+        assert f"(pid {process.pid})" in script("status")[1]
+    finally:
+        process.terminate()
+    assert process.wait(20) == 0

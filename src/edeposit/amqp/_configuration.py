@@ -63,7 +63,6 @@ class Configuration:
         self._prefix = prefix
         self._lock = threading.RLock()
         self._loaded: _Loaded | None = None
-        self._complaint = ""
 
     @property
     def table(self) -> dict[str, Setting]:
@@ -94,19 +93,6 @@ class Configuration:
                 for problem in self._loaded.problems:
                     logger.warning("%s", problem)
             return self._loaded
-
-    def lenient(self, name: str) -> Any:
-        """One setting's value, or its default if it is wrong, for commands that must work anyway.
-
-        What is wrong is logged once.
-        """
-        try:
-            return self.get(name)
-        except SettingsError as error:
-            if str(error) != self._complaint:
-                self._complaint = str(error)
-                logger.warning("%s", error)
-            return self._load().values[name]
 
     def reload(self) -> None:
         """Read file and environment again; on failure the values stay as they are.
@@ -151,14 +137,16 @@ class Configuration:
     def extend(self, table: Iterable[Setting]) -> None:
         """Declare further settings; those declared already stay."""
         with self._lock:
-            new = [setting for setting in table if setting.name not in self._table]
-            if self._loaded is not None and new:  # the others may have been substituted
-                more = Configuration(new, self._path, self._override_variable, self._prefix)._read()
-                old = self._loaded
-                self._loaded = _Loaded(
-                    {**old.values, **more.values}, {**old.errors, **more.errors}, old.problems
-                )
-            self._table.update({setting.name: setting for setting in new})
+            new = {setting.name: setting for setting in table if setting.name not in self._table}
+            self._table.update(new)
+            if self._loaded is None or not new:
+                return
+            # The others stay: they may have been substituted.
+            alone = Configuration(new.values(), self._path, self._override_variable, self._prefix)
+            old, more = self._loaded, alone._read()
+            self._loaded = _Loaded(
+                {**old.values, **more.values}, {**old.errors, **more.errors}, old.problems
+            )
 
     def names(self) -> list[str]:
         """Names of all settings."""

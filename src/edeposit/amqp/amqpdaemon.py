@@ -246,6 +246,7 @@ class AMQPDaemon(PikaDaemon):
         properties = self._exception_properties(request, e, text, tb)
         self._answer(request, contract.body_of(text), properties)
         tell(
+            logger,
             logging.WARNING,
             "exception %s: %s for UUID %.200s",
             contract.name_of(e),
@@ -323,17 +324,14 @@ class AMQPDaemon(PikaDaemon):
             own_id=True,
         )
 
-    def _refuse(
-        self,
-        method_frame: Basic.Deliver,
-        properties: BasicProperties,
-        body: bytes,
-        error: DeadlyRequestError,
-    ) -> None:
-        request = self._new_request(method_frame, properties)
+    def _refuse(self, delivery: Delivery, error: DeadlyRequestError | MemoryError) -> None:
+        request = self._new_request(delivery.method, delivery.properties)
         if request.uuid is not None:
-            self.process_exception(error, request.uuid, _answer_key(request), body)
-        super()._refuse(method_frame, properties, body, error)
+            self.process_exception(error, request.uuid, _answer_key(request), delivery.body)
+            if isinstance(error, MemoryError):  # its sender knows now, and can send less
+                self._running_link().post(self._ledger.finish, delivery)
+                return
+        super()._refuse(delivery, error)
 
     def _new_request(self, method_frame: Basic.Deliver, properties: BasicProperties) -> _Request:
         delivery = getattr(self._current, "delivery", None)

@@ -7,6 +7,7 @@ traceback is cut in its middle (its ends say where it began and what happened), 
 
 import copy
 import re
+import time
 import traceback
 from collections.abc import Mapping
 from typing import Any
@@ -45,6 +46,7 @@ PARKING_SUFFIX = ".undeliverable"
 REASON_HEADER = "x-edeposit-reason"
 EXCHANGE_HEADER = "x-edeposit-exchange"
 KEY_HEADER = "x-edeposit-routing-key"
+TIME_HEADER = "x-edeposit-parked-at"  # seconds since 1970
 
 # Headers by which the broker or its plugins route, delay or drop a message: sender-selected
 # distribution (CC, BCC), dead-letter cycles (x-death), the delayed exchange, deduplication.
@@ -93,6 +95,7 @@ def parked_properties(
         REASON_HEADER: reason[:1000],
         EXCHANGE_HEADER: exchange,
         KEY_HEADER: routing_key,
+        TIME_HEADER: int(time.time()),
     }
     parked.delivery_mode = 2
     # An expiration would let the parked copy vanish; user_id is checked against our own user.

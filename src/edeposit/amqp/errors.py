@@ -75,24 +75,40 @@ class DeadlyRequestError(AMQPError):
 
 
 class CallTimeoutError(AMQPError, TimeoutError):
-    """No answer came within the time-out; the request may still be, or have been, run."""
+    """No answer came within the time-out.
+
+    Attributes:
+        maybe_sent: False if the request was never sent and never will be; True if it may still
+            be, or have been, run.
+    """
+
+    def __init__(self, *args: object, maybe_sent: bool = True) -> None:
+        super().__init__(*args)
+        self.maybe_sent = maybe_sent
 
 
 class RemoteError(AMQPError):
     """The service answered with an exception.
 
     Attributes:
-        name: class name of the remote exception, such as ``ValueError``.
+        name: class name of the remote exception, such as ``UnknownClassError``.
         message: its text.
         traceback: the remote traceback, or None if the daemon keeps tracebacks to itself.
         uuid: UUID of the request.
+        exception_name: the name that the first generation used for it, such as ``KeyError``.
     """
 
     def __init__(
-        self, name: str, message: str, traceback: str | None = None, uuid: str | None = None
+        self,
+        name: str,
+        message: str,
+        traceback: str | None = None,
+        uuid: str | None = None,
+        exception_name: str | None = None,
     ) -> None:
         super().__init__(f"{name}: {message}")
         self.name = name
         self.message = message
         self.traceback = traceback
         self.uuid = uuid
+        self.exception_name = exception_name or name

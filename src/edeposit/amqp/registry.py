@@ -28,6 +28,9 @@ BUILT_IN = {
     "harvester": "edeposit.amqp.harvester",
 }
 
+# Daemons that send unasked through a service's exchange; see ``service.sender_main``.
+FURTHER_DAEMONS = {"ftp": ("ftp_monitor",), "harvester": ("harvester_periodic",)}
+
 _CLASS_MODULES = ("structures", "datastructures")
 
 # It becomes part of file names and, in capitals, of environment variables.
@@ -50,7 +53,6 @@ def add(
 
     Raises:
         StartError: the name is none, or belongs to another service.
-        SettingsError: a setting of the service is wrong.
     """
     if not _NAME.fullmatch(name):
         raise StartError(f"{name!r} is no name of a service: use a-z, 0-9 and _, a letter first")

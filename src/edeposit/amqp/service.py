@@ -196,7 +196,7 @@ def run(
     """
     try:
         registry.add(react_fn, classes, name=name)
-    except (StartError, settings.SettingsError) as error:
+    except StartError as error:
         sys.exit(complain(name, str(error)))
     sys.exit(main(name, argv))
 
@@ -283,9 +283,9 @@ def run_action(
     Returns:
         The exit code.
     """
+    parser.check_action(args.action)
     # Problems of the settings are part of what the actions print.
     logging.getLogger("edeposit").addHandler(logging.NullHandler())
-    parser.check_action(args.action)
     try:
         if args.action == "create":
             created = schema.create(name)

@@ -32,7 +32,6 @@ __all__ = [
     "describe",
     "get_all_constants",
     "get_amqp_settings",
-    "lenient",
     "problems",
     "reload",
     "substitute_globals",
@@ -111,7 +110,9 @@ RABBITMQ_MANAGEMENT_URL = declare(
     "", "management API, such as http://127.0.0.1:15672; empty: the host's port 15672"
 )
 RABBITMQ_CONCURRENCY = declare(1, "handler threads; with 1 the order is kept", between(1, 1000))
-RABBITMQ_PREFETCH = declare(0, "messages sent ahead; 0: concurrency + 1", between(0, 65535))
+RABBITMQ_PREFETCH = declare(
+    0, "messages sent ahead; 0: as many as the work allows", between(0, 65535)
+)
 RABBITMQ_CONFIRM_TIMEOUT = declare(
     30.0, "seconds until an unconfirmed message ends the connection", between(0.1, 3600)
 )
@@ -203,15 +204,6 @@ def reload() -> None:
     _configuration().reload()
 
 
-def check() -> None:
-    """Make sure that every setting is right; daemons do so before they start.
-
-    Raises:
-        SettingsError: one is not.
-    """
-    _configuration().check()
-
-
 def add_service(name: str) -> None:
     """Declare the settings of a service that is not packaged; again, nothing happens.
 
@@ -221,9 +213,13 @@ def add_service(name: str) -> None:
     _configuration().extend(_service_settings(name.upper(), name, name, "daemon"))
 
 
-def lenient(name: str) -> Any:
-    """A setting's value although others are wrong, for commands that must work anyway."""
-    return _configuration().lenient(name)
+def check() -> None:
+    """Make sure that every setting is right; daemons do so before they start.
+
+    Raises:
+        SettingsError: one is not.
+    """
+    _configuration().check()
 
 
 def substitute_globals(config_dict: Mapping[str, Any]) -> None:

@@ -54,19 +54,20 @@ def decode(body: bytes, charset: str | None = None) -> str:
             return _without_declaration(body.decode(name, "replace"))
     declared = _DECLARED.match(body[:300])
     for name in (declared[1].decode("ascii") if declared else "", charset or ""):
-        if not _CHARSET.fullmatch(name) or name.lower() in ("utf-8", "utf8"):
-            continue
-        try:
-            return _without_declaration(body.decode(name, "replace"))
-        except LookupError:
-            logger.warning("the charset %r is not known", name)
+        if _CHARSET.fullmatch(name):
+            try:
+                text = body.decode(name, "replace")
+            except LookupError:
+                logger.warning("the charset %r is not known", name)
+                continue
+            return text if name.lower() in ("utf-8", "utf8") else _without_declaration(text)
     return body.decode("utf-8", "replace")
 
 
 def _without_declaration(text: str) -> str:
     text = text.lstrip("\ufeff \t\r\n")
     declaration = _DECLARATION.match(text)
-    return text[declaration.end() :] if declaration else text
+    return text[declaration.end() :].lstrip() if declaration else text
 
 
 def parse_xml(xml: str | bytes) -> Any:
@@ -80,6 +81,8 @@ def parse_xml(xml: str | bytes) -> Any:
     Raises:
         InvalidRecordException: it is not XML, too large, or declares a document type.
     """
+    if not isinstance(xml, (str, bytes)):  # a message may bring anything
+        raise InvalidRecordException(f"XML must be a text, not {type(xml).__name__}")
     if len(xml) > settings.ALEPH_MAX_REPLY:
         raise InvalidRecordException(f"XML of {len(xml)} bytes is too large")
     text = _without_declaration(decode(xml) if isinstance(xml, bytes) else xml).strip()

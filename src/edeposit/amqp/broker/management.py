@@ -2,77 +2,36 @@
 
 Two ways lead there, with the same few methods: the broker's management API (HTTP), and
 ``rabbitmqctl`` for root on the broker's machine. What must stay true: neither is used before it has
-shown that it speaks for the broker that the AMQP settings reach; a machine may have several.
+shown that it speaks for the broker that the AMQP settings reach (a machine may have several), and
+nobody gets the password before that.
 """
 
 import base64
 import contextlib
 import json
-import os
-import re
-import shlex
-import shutil
-import socket
 import ssl
-import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from http.client import HTTPException
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from edeposit.amqp import settings
-from edeposit.amqp.errors import AMQPError
+from edeposit.amqp.broker.administrator import (
+    AdministrationError,
+    Administrator,
+    Binding,
+    CannotCreateError,
+    refuse_known,
+)
+from edeposit.amqp.broker.listeners import listening_users
+from edeposit.amqp.broker.rabbitmqctl import Rabbitmqctl
 
-# rabbitmqctl starts an Erlang machine: a loaded computer needs a while for it (s).
-_CTL_TIMEOUT = 60.0
 _HTTP_TIMEOUT = 10.0
-# A guessed URL may lead into a firewall that answers nothing at all.
+# A derived URL may lead into a firewall that answers nothing at all.
 _PROBE_TIMEOUT = 3.0
 _MANAGEMENT_PORT, _MANAGEMENT_TLS_PORT = 15672, 15671
-# Debian's rabbitmqctl passes its arguments through a shell: only what no shell can misread.
-_PLAIN_NAME = re.compile(r"[\w.@:/+=][\w.@:/+=-]*", re.ASCII)
-
-Binding = tuple[str, str, str]  # exchange, queue, routing key
-
-
-class AdministrationError(AMQPError):
-    """One way of administration cannot be used, or refuses; the text says why."""
-
-
-class CannotCreateError(AMQPError):
-    """A virtual host cannot be created from here.
-
-    Attributes:
-        vhost: its name.
-        commands: what to run on the broker's machine instead, as root.
-    """
-
-    def __init__(self, vhost: str, reasons: list[str]) -> None:
-        super().__init__(f"Can't create virtual host {vhost!r} from here: {'; '.join(reasons)}.")
-        self.vhost = vhost
-        user = shlex.quote(settings.RABBITMQ_USER_NAME)
-        name = shlex.quote(vhost)
-        self.commands = [
-            f"rabbitmqctl add_vhost {name}",
-            f'rabbitmqctl set_permissions -p {name} {user} ".*" ".*" ".*"',
-        ]
-
-
-class Administrator(Protocol):
-    """One way to administrate the broker; every method raises ``AdministrationError``."""
-
-    name: str
-
-    def create_vhost(self, vhost: str, user: str) -> None:
-        """Create a virtual host, and give a user who has no permissions in it all of them."""
-
-    def bindings(self, vhost: str) -> set[Binding]:
-        """All bindings of queues to exchanges in a virtual host."""
-
-    def unacked(self, vhost: str) -> dict[str, int]:
-        """Messages delivered but not acked, by queue; a queue without a known count is left out."""
 
 
 class Management:
@@ -100,14 +59,20 @@ class Management:
         self._opener = urllib.request.build_opener(*handlers)
         if configured:
             self._request("GET", "whoami")
-        else:
-            # A configured URL may lead through anything; a derived one has to be of our broker.
-            self._request("GET", "health", "checks", "port-listener", settings.RABBITMQ_PORT)
+            return
+        # A configured URL may lead through anything; a derived one has to be of our broker, and
+        # must show it before it gets the password.
+        if not (settings.RABBITMQ_SSL or _belongs_to_the_broker()):
+            raise AdministrationError(
+                f"{self._url}: not asked, as anybody could listen there (set"
+                " RABBITMQ_MANAGEMENT_URL if it is the broker's management API)"
+            )
+        self._request("GET", "health", "checks", "port-listener", settings.RABBITMQ_PORT)
 
     def create_vhost(self, vhost: str, user: str) -> None:
         if vhost in (row["name"] for row in self._request("GET", "vhosts")):
             rows = self._request("GET", "vhosts", vhost, "permissions")
-            _refuse_known(vhost, user, [row["user"] for row in rows])
+            refuse_known(vhost, user, [row["user"] for row in rows])
         else:
             self._request("PUT", "vhosts", vhost)
         everything = {"configure": ".*", "write": ".*", "read": ".*"}
@@ -153,77 +118,6 @@ class Management:
         except (OSError, HTTPException, ValueError) as error:
             # Cut off, or not JSON: something else may live there.
             raise AdministrationError(f"{self._url}: {error}") from error
-
-
-class Rabbitmqctl:
-    """``rabbitmqctl``, for root on the broker's machine.
-
-    Raises:
-        AdministrationError: it cannot be used, or talks to another node.
-    """
-
-    name = "rabbitmqctl"
-
-    def __init__(self) -> None:
-        if os.geteuid() != 0:
-            raise AdministrationError("rabbitmqctl is only for root")
-        if not _is_local(settings.RABBITMQ_HOST):
-            raise AdministrationError(f"rabbitmqctl: {settings.RABBITMQ_HOST} is not this machine")
-        command = shutil.which("rabbitmqctl")
-        if command is None:
-            raise AdministrationError("rabbitmqctl is not installed here")
-        self._command = command
-        status = self._json("status")
-        if not _serves_our_port(status.get("listeners", [])):
-            raise AdministrationError(
-                f"rabbitmqctl talks to another broker than the one on port {settings.RABBITMQ_PORT}"
-            )
-
-    def create_vhost(self, vhost: str, user: str) -> None:
-        if not (_PLAIN_NAME.fullmatch(vhost) and _PLAIN_NAME.fullmatch(user)):
-            raise AdministrationError("rabbitmqctl: unusual characters in a name")
-        if vhost in (row["name"] for row in self._json("list_vhosts", "name")):
-            rows = self._json("list_permissions", "-p", vhost)
-            _refuse_known(vhost, user, [row["user"] for row in rows])
-        else:
-            self._run("add_vhost", vhost)
-        self._run("set_permissions", "-p", vhost, user, ".*", ".*", ".*")
-
-    def bindings(self, vhost: str) -> set[Binding]:
-        columns = ("source_name", "destination_name", "destination_kind", "routing_key")
-        return {
-            (row["source_name"], row["destination_name"], row["routing_key"])
-            for row in self._json("list_bindings", "-p", vhost, *columns)
-            if row["destination_kind"] == "queue"
-        }
-
-    def unacked(self, vhost: str) -> dict[str, int]:
-        rows = self._json("list_queues", "-p", vhost, "name", "messages_unacknowledged")
-        return {row["name"]: int(row["messages_unacknowledged"]) for row in rows}
-
-    def _json(self, *arguments: str) -> Any:
-        try:
-            return json.loads(self._run(*arguments, "--formatter", "json"))
-        except ValueError as error:
-            raise AdministrationError(f"rabbitmqctl {arguments[0]}: {error}") from error
-
-    def _run(self, *arguments: str) -> str:
-        try:
-            process = subprocess.run(
-                [self._command, "-q", *arguments],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                encoding="utf-8",
-                errors="replace",
-                timeout=_CTL_TIMEOUT,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise AdministrationError(f"rabbitmqctl: {error}") from error
-        if process.returncode:
-            lines = (process.stderr or process.stdout).strip().splitlines() or ["failed"]
-            raise AdministrationError(f"rabbitmqctl {arguments[0]}: {lines[0]}")
-        return process.stdout
 
 
 class Administration:
@@ -286,15 +180,6 @@ class Administration:
         raise CannotCreateError(vhost, self.reasons + refusals)
 
 
-def _refuse_known(vhost: str, user: str, users: list[str]) -> None:
-    """Permissions that somebody has set on purpose are never widened."""
-    if user in users:
-        raise AdministrationError(
-            f"virtual host {vhost!r} exists, and user {user!r} has permissions in it: the broker"
-            " refuses the connection for another reason"
-        )
-
-
 def _derived_url() -> str:
     host = settings.RABBITMQ_HOST
     host = f"[{host}]" if ":" in host else host
@@ -303,26 +188,9 @@ def _derived_url() -> str:
     return f"http://{host}:{_MANAGEMENT_PORT}"
 
 
-def _serves_our_port(listeners: list[dict[str, Any]]) -> bool:
-    """Is the AMQP port of the settings among a broker's listeners?"""
-    return any(
-        str(row.get("protocol", "")).startswith("amqp")
-        and row.get("port") == int(settings.RABBITMQ_PORT)
-        for row in listeners
-    )
-
-
-def _is_local(host: str) -> bool:
-    """Does a host name mean this machine? Only an own address can be bound."""
-    try:
-        addresses = socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM)
-    except OSError:
-        return False
-    for family, kind, protocol, _name, address in addresses:
-        try:
-            with socket.socket(family, kind, protocol) as probe:
-                probe.bind(address)
-            return True
-        except OSError:
-            continue
-    return False
+def _belongs_to_the_broker() -> bool:
+    """Does the user who listens on the AMQP port, and so gets the password anyway, also listen on
+    the management port? Only this machine's kernel can tell."""
+    host = settings.RABBITMQ_HOST
+    users = listening_users(host, _MANAGEMENT_PORT)
+    return bool(users) and users <= listening_users(host, int(settings.RABBITMQ_PORT)) | {0}

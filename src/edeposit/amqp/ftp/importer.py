@@ -16,7 +16,7 @@ from edeposit.amqp.ftp import homes, settings
 from edeposit.amqp.ftp.logline import parse_line
 from edeposit.amqp.ftp.passwd_reader import PasswdFile, current
 from edeposit.amqp.ftp.request_parser import advance
-from edeposit.amqp.ftp.spool import RETURNED, Spool, SpoolEntry
+from edeposit.amqp.ftp.spool import Spool, SpoolEntry
 from edeposit.amqp.ftp.uploads import BrokenUploads
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Importer:
     def __init__(self, spool: Spool) -> None:
         self.spool = spool
         self.broken_uploads = BrokenUploads(spool.path / "broken-uploads.json")
-        self._unfinished = [entry for entry in spool.entries() if entry.state != RETURNED]
+        self._unfinished = [entry for entry in spool.entries() if not entry.is_returned]
         self._adopted: queue.SimpleQueue[SpoolEntry] = queue.SimpleQueue()
         self._failures: Counter[str] = Counter()  # by name of the entry's directory
         self._users: dict[str, str] = {}

@@ -27,7 +27,7 @@ from edeposit.amqp.ftp.importer import Importer
 from edeposit.amqp.ftp.logfollower import LogFollower
 from edeposit.amqp.ftp.message import build
 from edeposit.amqp.ftp.sending import Send, UnsendableError, deliver
-from edeposit.amqp.ftp.spool import RETURNED, Spool, SpoolEntry
+from edeposit.amqp.ftp.spool import Spool, SpoolEntry
 from edeposit.amqp.ftp.structures import ImportRequest
 
 logger = logging.getLogger(__name__)
@@ -155,7 +155,7 @@ class Monitor:
             for entry in self.spool.entries():
                 if self._stop.is_set():
                     return
-                if entry.state == RETURNED:
+                if entry.is_returned:
                     is_well = self._send_entry(entry) and is_well
             self._unsent.wait(None if is_well else _RETRY)
 

@@ -4,6 +4,7 @@ The distribution's file is only changed where it contradicts: of a directive tha
 ProFTPD takes the first, so the administrator's line is commented out, never deleted.
 """
 
+import os
 import re
 from typing import NamedTuple
 
@@ -12,6 +13,8 @@ from edeposit.amqp.ftp import settings
 # Old lines of the first generation, in the administrator's file.
 _OLD_LOG = re.compile(r"^\s*(ExtendedLog\s.*\spaths|LogFormat\s+(paths|edeposit)\s.*)\s*$", re.I)
 _MARK = "#edeposit# "
+MODULES = "/usr/lib/proftpd"  # of Debian, and ProFTPD's ModulePath there
+_NEEDED_MODULES = ("mod_ls", "mod_xfer", "mod_delay")
 _OURS = {
     "authuserfile",
     "authorder",
@@ -42,14 +45,43 @@ class Certificate(NamedTuple):
     kind: str
 
 
-def own_text(tls: Certificate | None = None) -> str:
+class Quota(NamedTuple):
+    """A limit of what one home may hold.
+
+    Attributes:
+        size: MiB.
+        limit_table: path of mod_quotatab's table of limits; it stays empty, all homes are equal.
+        tally_table: path of its table of what is used.
+    """
+
+    size: int
+    limit_table: str
+    tally_table: str
+
+
+def module_lines(*names: str) -> list[str]:
+    """Directives that load modules, if they are not part of the server and not loaded yet.
+
+    Debian 12 has mod_ls, mod_xfer and mod_delay in the server, Debian 13 in files of their own.
+    """
+    return [
+        line
+        for name in names
+        if os.path.exists(f"{MODULES}/{name}.so")
+        for line in (f"<IfModule !{name}.c>", f"  LoadModule {name}.c", "</IfModule>")
+    ]
+
+
+def own_text(tls: Certificate | None = None, quota: Quota | None = None) -> str:
     """The service's own file, ``conf.d/edeposit.conf``.
 
     Args:
         tls: the server's certificate; None: without TLS.
+        quota: of each home; None: without.
     """
     lines = [
         "# Written by edeposit_proftpd_init.py; changes are overwritten by its next run.",
+        *module_lines(*_NEEDED_MODULES),
         f"AuthUserFile {settings.LOGIN_FILE}",
         "# Only users of that file: no account of the system can log in.",
         "AuthOrder mod_auth_file.c",
@@ -62,6 +94,10 @@ def own_text(tls: Certificate | None = None) -> str:
         "ShowSymlinks off",
         "UseReverseDNS off",
         "WtmpLog off",
+        "# A process serves each session.",
+        f"MaxInstances {settings.MAX_SESSIONS}",
+        "# Listing with several wildcards costs the server minutes.",
+        r"DenyFilter \*.*/",
         "# A line break in a name could forge lines of the log; .ftpaccess is configuration.",
         r'PathDenyFilter "(\\.ftpaccess$)|[[:cntrl:]]"',
         "# The response code first: a deletion counts only if it has succeeded.",
@@ -93,6 +129,18 @@ def own_text(tls: Certificate | None = None) -> str:
             "  TLSOptions NoSessionReuseRequired",
             "</IfModule>",
         ]
+    if quota is not None:
+        lines += [
+            *module_lines("mod_quotatab", "mod_quotatab_file"),
+            "<IfModule mod_quotatab_file.c>",
+            "  QuotaEngine on",
+            "  # What the monitor has taken no longer counts, from the next login on.",
+            "  QuotaOptions ScanOnLogin",
+            f"  QuotaLimitTable file:{quota.limit_table}",
+            f"  QuotaTallyTable file:{quota.tally_table}",
+            f"  QuotaDefault user false hard {quota.size * 1024 * 1024} 0 0 0 0 0",
+            "</IfModule>",
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -105,17 +153,16 @@ def clean_text(include: str) -> str:
     return "\n".join(
         [
             "# Written by edeposit_proftpd_init.py.",
+            *module_lines(*_NEEDED_MODULES),
             'ServerName "edeposit"',
             "ServerType standalone",
             "Port 21",
             "User proftpd",
             "Group nogroup",
             f"PidFile {settings.PROFTPD_PIDFILE}",
-            "MaxInstances 30",
             "TimeoutNoTransfer 600",
             "TimeoutStalled 600",
             "TimeoutIdle 1200",
-            "DenyFilter \\*.*/",
             f"SystemLog {settings.LOG_PATH}proftpd.log",
             f"TransferLog {settings.LOG_PATH}xferlog",
             f"Include {include}",

@@ -22,7 +22,7 @@ from edeposit.amqp.ftp import api, proftpd_conf, settings
 logger = logging.getLogger(__name__)
 
 _GROUP = "edeposit-ftp"
-_TLS_MODULE = "/usr/lib/proftpd/mod_tls.so"
+_TLS_MODULE = f"{proftpd_conf.MODULES}/mod_tls.so"
 _CLEAR_TEXT = (
     "WARNING: without TLS all passwords and books cross the network in clear text;"
     " see --tls-cert and --tls-key."
@@ -54,7 +54,9 @@ class _Changes:
         for path, (old, new) in self._texts.items():
             if old is not None:
                 logger.info("%s: the file before is kept as %s", path, _keep_copy(path))
-            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            if not path.parent.exists():
+                path.parent.mkdir(parents=True)
+                path.parent.chmod(0o755)
             _replace(path, new)
             logger.info("%s is written", path)
 
@@ -67,10 +69,13 @@ class _Changes:
 
 
 def _keep_copy(path: Path) -> Path:
-    target, number = Path(f"{path}_"), 0
+    # Debian includes whatever is in conf.d, a copy as well.
+    directory = path.parent.parent if path.parent.name == "conf.d" else path.parent
+    plain = directory / f"{path.name}_"
+    target, number = plain, 0
     while target.exists():
         number += 1
-        target = Path(f"{path}_{number}")
+        target = Path(f"{plain}{number}")
     shutil.copy2(path, target)
     return target
 
@@ -88,6 +93,7 @@ def main(
     *,
     dry_run: bool = False,
     tls: tuple[str, str] | None = None,
+    quota: int | None = None,
     make_group: bool = True,
 ) -> bool:
     """Configure ProFTPD for the service and have a running one take it over.
@@ -96,6 +102,7 @@ def main(
         overwrite: begin with a clean ``proftpd.conf`` instead of the present one.
         dry_run: only print what would change.
         tls: paths of certificate and key (PEM); None: without TLS.
+        quota: MiB that a home may hold; None: without a limit.
         make_group: give the gid of the FTP users a name, so that nobody else gets it.
 
     Returns:
@@ -112,7 +119,8 @@ def main(
     own_file = Path(settings.CONF_PATH) / "conf.d" / "edeposit.conf"
     present = conf_file.read_text("utf-8", "surrogateescape") if conf_file.exists() else ""
     changes = _Changes()
-    changes.put(own_file, proftpd_conf.own_text(certificate))
+    limit = _quota(quota) if quota is not None else None
+    changes.put(own_file, proftpd_conf.own_text(certificate, limit))
     if overwrite or not present:
         changes.put(conf_file, proftpd_conf.clean_text(str(own_file)))
     else:
@@ -125,6 +133,8 @@ def main(
     if make_group:
         _make_group()
     _make_places()
+    if limit is not None:
+        _make_quota_tables(limit)
     changes.write()
     try:
         _check_configuration("the new configuration, the old one is back")
@@ -169,6 +179,27 @@ def _certificate(file: str, key_file: str) -> proftpd_conf.Certificate:
         timeout=60,
     )
     return proftpd_conf.Certificate(file, key_file, "EC" if "ASN1 OID" in done.stdout else "RSA")
+
+
+def _quota(size: int) -> proftpd_conf.Quota:
+    """Look whether quotas can be had."""
+    if not os.path.exists(f"{proftpd_conf.MODULES}/mod_quotatab_file.so"):
+        raise AssertionError("There is no mod_quotatab_file: it is in Debian's proftpd-core")
+    tables = f"{settings.CONF_PATH}edeposit-quota."
+    return proftpd_conf.Quota(size, f"{tables}limit", f"{tables}tally")
+
+
+def _make_quota_tables(quota: proftpd_conf.Quota) -> None:
+    for kind, path in (("limit", quota.limit_table), ("tally", quota.tally_table)):
+        if not os.path.exists(path):
+            subprocess.run(
+                ["ftpquota", "--create-table", f"--type={kind}", f"--table-path={path}"],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=True,
+                timeout=60,
+            )
+            logger.info("%s is made", path)
 
 
 def _program() -> str | None:
@@ -218,7 +249,7 @@ def _make_places() -> None:
     """Directory of the homes and the file of users; an existing one keeps its mode."""
     data = Path(settings.DATA_PATH)
     if not data.exists():
-        data.mkdir(mode=0o755, parents=True)
+        data.mkdir(parents=True)
         data.chmod(0o755)
         logger.info("%s is made", data)
     if data.stat().st_mode & 0o022:
@@ -229,7 +260,17 @@ def _make_places() -> None:
     if not login.exists():
         login.touch(mode=0o600)
         logger.info("%s is made", login)
-    Path(settings.LOG_PATH).mkdir(mode=0o755, parents=True, exist_ok=True)
+    logs = Path(settings.LOG_PATH)
+    if not logs.exists():
+        logs.mkdir(parents=True)
+        logs.chmod(0o755)
+
+
+def _size(text: str) -> int:
+    size = int(text)
+    if not 0 < size < 2**40:
+        raise ValueError(text)
+    return size
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -244,6 +285,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--dry-run", action="store_true", help="print the changes, make none")
     parser.add_argument("--tls-cert", metavar="FILE", help="certificate (PEM): FTP only with TLS")
     parser.add_argument("--tls-key", metavar="FILE", help="its key (PEM)")
+    parser.add_argument("--quota", metavar="MIB", type=_size, help="what a home may hold")
     parser.add_argument("--no-group", action="store_true", help="do not name the users' group")
     args = parser.parse_args(argv)
     if bool(args.tls_cert) != bool(args.tls_key):
@@ -255,7 +297,13 @@ def run(argv: Sequence[str] | None = None) -> int:
     if args.tls_cert:
         tls = (os.path.abspath(args.tls_cert), os.path.abspath(args.tls_key))
     try:
-        main(args.overwrite, dry_run=args.dry_run, tls=tls, make_group=not args.no_group)
+        main(
+            args.overwrite,
+            dry_run=args.dry_run,
+            tls=tls,
+            quota=args.quota,
+            make_group=not args.no_group,
+        )
     except (AssertionError, OSError, subprocess.SubprocessError, settings.SettingsError) as error:
         print(error, file=sys.stderr)
         return 1

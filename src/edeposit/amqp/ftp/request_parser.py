@@ -12,7 +12,7 @@ from edeposit.amqp.ftp import homes
 from edeposit.amqp.ftp.collecting import collect
 from edeposit.amqp.ftp.deciding import decide
 from edeposit.amqp.ftp.message import build
-from edeposit.amqp.ftp.returning import give_home_back
+from edeposit.amqp.ftp.returning import finish, give_home_back
 from edeposit.amqp.ftp.spool import COLLECTING, READY, Spool, SpoolEntry
 from edeposit.amqp.ftp.structures import ImportRequest
 
@@ -65,3 +65,5 @@ def advance(entry: SpoolEntry) -> None:
         decide(entry, problems)
     if entry.state == READY:
         give_home_back(entry)
+    elif not entry.is_returned:
+        finish(entry)

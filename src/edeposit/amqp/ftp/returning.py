@@ -27,16 +27,40 @@ def give_home_back(entry: SpoolEntry) -> None:
                 _return_file(entry, number, root)
             homefiles.remove_empty_directories(root)
             _write_logs(entry, root, workshop)
-            # The lock comes last: after a crash before it the home counts as unlocked, and is
-            # looked at again; the other way round, a lock deleted meanwhile would be put back.
+            # The lock comes last, by one rename from the entry: whether it is there tells, also
+            # after a crash, if the home has it. A lock deleted meanwhile is not put back.
+            with homes.opened_directory(entry.directory) as directory:
+                text = settings.LOCK_FILE_CONTENT
+                homefiles.write_file(directory, entry.lock.name, text, 0o775)
             entry.save(synced=False, state=RETURNED)
-            homefiles.write_lock(root, workshop)
+            _place_lock(entry, root)
     except FileNotFoundError as error:
         logger.warning("home %s is gone (%s), its import goes on", entry.place, error.strerror)
         if isinstance(error, homes.HomeReplacedError):
             # Another user may have this home now: what was left here is not his.
             entry.keep_for_administrator(entry.data["kept"])
+        entry.lock.unlink(missing_ok=True)
         entry.save(synced=False, state=RETURNED)
+
+
+def finish(entry: SpoolEntry) -> None:
+    """After a crash: give a home its lock file if that is what was left to do.
+
+    Raises:
+        OSError: the home cannot be used.
+    """
+    try:
+        with homes.opened(*entry.place, identity=entry.data.get("identity")) as root:
+            _place_lock(entry, root)
+    except FileNotFoundError:
+        entry.lock.unlink(missing_ok=True)
+
+
+def _place_lock(entry: SpoolEntry, root: int) -> None:
+    try:
+        os.rename(entry.lock, settings.LOCK_FILENAME, dst_dir_fd=root)
+    except IsADirectoryError:  # that is a lock as well: it exists
+        entry.lock.unlink()
 
 
 def _return_file(entry: SpoolEntry, number: int, root: int) -> None:

@@ -89,6 +89,7 @@ _TABLE = (
         "MAX_METADATA_SIZE", 1024 * 1024, "bytes of the largest metadata file", between(1, 2**31)
     ),
     Setting("MAX_IMPORT_FILES", 10_000, "files of the largest import", between(1, 10**7)),
+    Setting("MAX_SESSIONS", 30, "FTP sessions at a time (MaxInstances)", between(1, 100_000)),
     Setting(
         "SCAN_INTERVAL",
         60.0,
@@ -171,4 +172,5 @@ if TYPE_CHECKING:
     OUTBOX_GROUP: str
     MAX_METADATA_SIZE: int
     MAX_IMPORT_FILES: int
+    MAX_SESSIONS: int
     SCAN_INTERVAL: float

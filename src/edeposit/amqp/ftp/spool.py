@@ -3,12 +3,16 @@
 An import is a directory of its own: ``entry.json`` says how far it is, ``files/`` holds what was
 taken out of the home, each file under its number in the plan. It goes through three states:
 
-``collecting``  the plan is on disk, files are being renamed out of the home; begun again after a
-                crash, it goes on with the same plan
-``ready``       what will be sent, kept and told is decided and on disk
-``returned``    the home has its logs, kept files and lock file again; only sending is left
+``collecting``
+    The plan is on disk, files are being renamed out of the home. Begun again after a crash, it goes
+    on with the same plan.
+``ready``
+    What will be sent, kept and told is decided and on disk.
+``returned``
+    The home has its logs and kept files again, and gets the lock file that is ready in the entry.
+    When it has that as well, only sending is left.
 
-and is deleted when the broker has confirmed the message, which carries the entry's UUID however
+It is deleted when the broker has confirmed the message, which carries the entry's UUID however
 often it is sent. The spool lies on the file system of the homes, so taking a file is one rename,
 but outside of every home, so nobody can touch a file once it is taken. What lies in ``files/`` is
 flat: no name and no directory of a user's is ever a path here.
@@ -67,6 +71,16 @@ class SpoolEntry:
     def place(self) -> tuple[str, ...]:
         """The directory that is imported: home and what leads down from it."""
         return (self.data["home"], *self.data["below"])
+
+    @property
+    def lock(self) -> Path:
+        """The lock file while it is not yet in the home."""
+        return self.directory / "lock"
+
+    @property
+    def is_returned(self) -> bool:
+        """Is nothing left to do but to send it?"""
+        return self.state == RETURNED and not self.lock.exists()
 
     @property
     def is_silent(self) -> bool:
@@ -225,7 +239,8 @@ class Spool:
         }
         try:
             (making / "files").mkdir(0o700)
-            SpoolEntry(making, data).save()
+            # Nothing is taken yet: an entry that a power failure leaves empty is no loss.
+            SpoolEntry(making, data).save(synced=False)
             making.rename(directory)
         except BaseException:
             shutil.rmtree(making, ignore_errors=True)

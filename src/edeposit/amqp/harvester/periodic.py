@@ -1,10 +1,10 @@
-"""What the harvester's daemon does: harvest when it is due, send, until it is told to end.
+"""What the harvester's daemon does until it ends: harvest when it is due, and send.
 
 A harvest is due a fixed time after the start of the last one. The time of the last one is on disk,
-so a harvest that was missed while the daemon was down is made at its start, and a restart does not
-make an extra one. What must stay true: only a complete harvest is noted, so one that was
-interrupted is made again; the end is prompt even in the middle of a harvest; what was not confirmed
-by then is not marked.
+so a harvest that was missed while the daemon was down is made when it starts, and a restart makes
+no extra one. What must stay true: only a complete harvest is noted, so one that failed or was
+interrupted is made again; the daemon ends promptly even in the middle of a harvest; books that were
+not confirmed by then are not marked.
 """
 
 import contextlib
@@ -23,12 +23,14 @@ from edeposit.amqp.harvester.crawl import SourceResult, harvest, wanted_sources
 from edeposit.amqp.harvester.exceptions import HarvesterError
 from edeposit.amqp.harvester.filters import SeenBooks, Sieve
 from edeposit.amqp.harvester.filters.dup_filter import default_paths
-from edeposit.amqp.harvester.sending import Send, send_books
+from edeposit.amqp.harvester.sending import Report, Send, send_books
 
 logger = logging.getLogger(__name__)
 
-# A waiting daemon looks at clock and settings this often (s): both may be changed meanwhile.
+# A waiting daemon looks at clock and settings this often (s), because both may change.
 _LOOK = 30.0
+# After a failed harvest (s); doubled after each further one.
+_FIRST_PAUSE, _MOST_DOUBLINGS = 300.0, 20
 # How often a waiting harvest looks whether it has to end (s).
 _LOOK_FOR_END = 0.2
 
@@ -36,7 +38,7 @@ Work = Callable[[Send, threading.Event], None]
 
 
 def prepare(interval: float | None = None, sources: list[str] | None = None) -> Work:
-    """Check the surroundings, and return the work of the daemon.
+    """Check what the daemon needs, and return its work.
 
     Args:
         interval: seconds between two harvests; None: the setting HARVESTER_INTERVAL.
@@ -57,30 +59,35 @@ def prepare(interval: float | None = None, sources: list[str] | None = None) -> 
     return work
 
 
-def harvest_and_send(send: Send, end: threading.Event, sources: list[str] | None = None) -> None:
-    """One harvest; what fails as a whole becomes a message, too.
+def harvest_and_send(send: Send, end: threading.Event, sources: list[str] | None = None) -> bool:
+    """One harvest; a failure of the harvest as a whole becomes a message, too.
 
     Args:
         send: data and UUID; returns when the broker has confirmed.
         end: ends the harvest early when it is set.
         sources: their names; None: those that the settings name.
+
+    Returns:
+        False: it failed as a whole, or every source failed.
     """
+    reports: list[Report] = []
     try:
         with (
             Sieve(end) as sieve,
             contextlib.closing(until(end, lambda stop: harvest(sources, stop=stop))) as results,
         ):
-            for _report in send_books(results, send, sieve):
-                pass
+            reports += send_books(results, send, sieve)
     except HarvesterError as error:
         logger.error("the harvest has failed: %s", error)
         send(error, str(uuid.uuid4()))
+        return False
+    return not reports or any(report.found or not report.errors for report in reports)
 
 
 def until(
     end: threading.Event, results: Callable[[threading.Event], Iterator[SourceResult]]
 ) -> Generator[SourceResult, None, None]:
-    """Results as they come, up to the end; what still runs then is told to stop, and left alone.
+    """Results as they come, up to the end; what still runs then is told to stop and not waited for.
 
     Args:
         end: when it is set. Results that come after it are cut short, and so not passed on.
@@ -133,6 +140,7 @@ class Schedule:
 
     def __init__(self, interval: float | None = None, path: Path | None = None) -> None:
         self._interval = interval
+        self._noted: float | None = None
         self.path = path or state_path()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -146,6 +154,8 @@ class Schedule:
 
     def last(self) -> float | None:
         """Start of the last complete harvest, in seconds since the epoch; None if not known."""
+        if self._noted is not None:
+            return self._noted
         try:
             started = json.loads(self.path.read_text("utf-8"))["started"]
             return float(started)
@@ -171,6 +181,7 @@ class Schedule:
         Raises:
             HarvesterError: the state cannot be written.
         """
+        self._noted = started
         new = self.path.with_name(f"{self.path.name}.new")
         try:
             with open(new, "w", encoding="utf-8") as file:
@@ -181,17 +192,18 @@ class Schedule:
         except OSError as error:
             raise HarvesterError(f"{self.path}: the state cannot be kept here: {error}") from error
 
-    def run(self, harvest: Callable[[], None], end: threading.Event) -> None:
+    def run(self, harvest: Callable[[], object], end: threading.Event) -> None:
         """Harvest whenever it is due, until the end.
 
-        Args:
-            harvest: returns when it is complete; what it raises ends the loop.
-            end: set when the loop is to end.
+        A harvest that fails is not noted but made again, after pauses that grow to the interval.
 
-        Raises:
-            HarvesterError: the state cannot be written.
+        Args:
+            harvest: returns when it is complete, or False if it has failed; what it raises ends the
+                loop.
+            end: set when the loop is to end.
         """
         said = False
+        failures = 0
         while not end.is_set():
             left = self.seconds_left()
             if left > 0:
@@ -201,6 +213,18 @@ class Schedule:
                 end.wait(min(left, _LOOK))
                 continue
             started, said = time.time(), False
-            harvest()
-            if not end.is_set():
+            failed = harvest() is False
+            if end.is_set():
+                return
+            if failed:
+                pause = min(_FIRST_PAUSE * 2**failures, self.interval)
+                failures = min(failures + 1, _MOST_DOUBLINGS)
+                logger.warning("the harvest is made again in %.0f s", pause)
+                end.wait(pause)
+                continue
+            failures = 0
+            try:
                 self.note(started)
+            except HarvesterError as error:
+                # A full disk costs at most a further harvest after a restart.
+                logger.error("%s", error)

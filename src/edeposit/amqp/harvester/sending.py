@@ -1,8 +1,8 @@
-"""From what the sources gave to messages that the broker has confirmed.
+"""Sends what the sources gave, in messages that the broker confirms.
 
 What must stay true: a book is marked as sent only after its message was confirmed, batch by batch,
-so whatever happens in between sends it again and never loses it. A book that cannot be sent does
-not hold up the others, and each failure ends in a message of its own that names the source.
+so an error in between sends it again and never loses it. A book that cannot be sent does not hold
+up the others, and each failure becomes a message of its own that names the source.
 """
 
 import logging
@@ -15,19 +15,19 @@ from edeposit.amqp.harvester import settings
 from edeposit.amqp.harvester.exceptions import HarvesterError, SourceFailedError
 from edeposit.amqp.harvester.filters import Sieve
 from edeposit.amqp.harvester.messages import Publication, Publications
-from edeposit.amqp.serializers import SerializationError, serialize_bytes
+from edeposit.amqp.serializers import serialize_bytes
 
 logger = logging.getLogger(__name__)
 
 # Data (an exception goes out as an exception message) and UUID; returns when it is confirmed.
 Send = Callable[[Any, str], None]
 
-# Of a message around its books: names, brackets.
+# Bytes of a message around its books: names, brackets.
 _ENVELOPE = 200
 
 
 class Result(Protocol):
-    """What a source gave (``engine.SourceResult``)."""
+    """What a source gave (``crawl.SourceResult``)."""
 
     @property
     def name(self) -> str:
@@ -80,8 +80,8 @@ def send_books(results: Iterable[Result], send: Send, sieve: Sieve) -> Iterator[
 
     Args:
         results: of the sources.
-        send: data and UUID to the output queue; returns when the broker has confirmed. What it
-            raises, but for messages that are too large, ends the harvest.
+        send: data and UUID to the output queue; returns when the broker has confirmed. Whatever
+            it raises ends the harvest, except for messages that are too large.
         sieve: filters, and where books are marked.
 
     Yields:
@@ -103,11 +103,36 @@ def send_books(results: Iterable[Result], send: Send, sieve: Sieve) -> Iterator[
         if errors:
             send(SourceFailedError(result.name, errors), str(uuid.uuid4()))
         report = Report(
-            result.name, len(result.publications), sent, messages, sifted.known,
-            len(sifted.in_catalogue), [str(error) for error in errors],
-        )  # fmt: skip
+            result.name,
+            len(result.publications),
+            sent,
+            messages,
+            sifted.known,
+            len(sifted.in_catalogue),
+            [str(error) for error in errors],
+        )
         logger.info("%s", report)
         yield report
+
+
+def sendable(
+    books: Iterable[Any], errors: list[Exception]
+) -> Iterator[tuple[Any, Publication, int]]:
+    """Books with their message form and its length in bytes.
+
+    Args:
+        books: as the sources gave them.
+        errors: gets an error for each book that has no message form.
+    """
+    for book in books:
+        try:
+            message = book.to_namedtuple()
+            length = len(serialize_bytes(message)) + 1
+        except Exception as error:  # a source written in Python may give anything
+            logger.debug("a book cannot be sent", exc_info=True)
+            errors.append(HarvesterError(f"{_name(book)} cannot be sent: {error}"))
+        else:
+            yield book, message, length
 
 
 _Batch = list[tuple[Any, Publication]]
@@ -118,13 +143,7 @@ def _batches(books: Iterable[Any], errors: list[Exception]) -> Iterator[_Batch]:
     most_books, most_bytes = settings.HARVESTER_BATCH, settings.HARVESTER_MAX_MESSAGE
     batch: _Batch = []
     size = _ENVELOPE
-    for book in books:
-        try:
-            message = book.to_namedtuple()
-            length = len(serialize_bytes(message)) + 1
-        except (SerializationError, AttributeError, TypeError) as error:
-            errors.append(HarvesterError(f"{_name(book)} cannot be sent: {error}"))
-            continue
+    for book, message, length in sendable(books, errors):
         if length + _ENVELOPE > most_bytes:
             errors.append(HarvesterError(f"{_name(book)} has {length} bytes and is not sent"))
             continue

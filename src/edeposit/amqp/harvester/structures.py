@@ -207,7 +207,7 @@ def required_identity(publication: Any) -> str:
     """
     try:
         identity = identity_of(publication)
-    except (AttributeError, TypeError) as error:
+    except Exception as error:  # a source written in Python may give anything
         raise ExtractionError(f"this is no book: {publication!r:.200}") from error
     if identity is None:
         url = getattr(publication.optionals, "URL", None) or ""

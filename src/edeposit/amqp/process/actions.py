@@ -52,7 +52,7 @@ class DaemonActions:
 
     @property
     def _configured_directory(self) -> str:
-        return settings.lenient("PID_DIR") if self._pid_dir is None else self._pid_dir
+        return _lenient("PID_DIR", "") if self._pid_dir is None else self._pid_dir
 
     @property
     def pidfile_path(self) -> str:
@@ -62,9 +62,7 @@ class DaemonActions:
     @property
     def stop_timeout(self) -> float:
         """Seconds that the current work gets at stop."""
-        if self._stop_timeout is not None:
-            return self._stop_timeout
-        return float(settings.lenient("STOP_TIMEOUT"))
+        return _lenient("STOP_TIMEOUT", 30.0) if self._stop_timeout is None else self._stop_timeout
 
     @property
     def pidfile(self) -> PidFile:
@@ -164,12 +162,12 @@ class DaemonActions:
             return self._complain(f"threads are running already, a fork would lose them: {names}")
         try:
             settings.check()
-        except settings.SettingsError as error:
+            directory.make_private(self.directory)
+            if self.isRunning():
+                self.onIsRunning()
+                return EXIT_FAILURE
+        except (StartError, settings.SettingsError) as error:
             return self._complain(str(error))
-        directory.make_private(self.directory)
-        if self.isRunning():
-            self.onIsRunning()
-            return EXIT_FAILURE
         message = background.start(self._run_detached)
         if message is None:
             target = self._log_target or settings.LOG_TARGET or logs.default_path(self.name)
@@ -177,7 +175,7 @@ class DaemonActions:
         if "ready" in message:
             print(f"{self.name} started with pid {message['ready']}.")
             for problem in settings.problems():
-                print(f"{self.name}: {problem}", file=sys.stderr)
+                self._complain(problem)
             return EXIT_OK
         if "running" in message:
             self.onIsRunning()
@@ -290,3 +288,12 @@ class DaemonActions:
 
     def _complain(self, reason: str, code: int = EXIT_FAILURE) -> int:
         return complain(self.name, reason, code)
+
+
+def _lenient(name: str, default: Any) -> Any:
+    """A setting that stop and status need: a broken configuration must not keep them off."""
+    try:
+        return getattr(settings, name)
+    except settings.SettingsError as error:
+        logger.warning("%s; %s is taken to be the default", error, name)
+        return default

@@ -46,7 +46,7 @@ def descendants(pid: int) -> list[int]:
     result: list[int] = []
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
-            children = [int(child) for child in path.read_text("ascii").split()]
+            children = [int(child) for child in path.read_text("utf-8").split()]
         except OSError:
             continue
         for child in children:

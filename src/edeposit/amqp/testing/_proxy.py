@@ -20,17 +20,31 @@ class Proxy:
     Args:
         host, port: of the server.
         certificate: certificate and key file: speak TLS with the client (not with the server).
+        client_ca: demand a certificate of the client that this authority has signed.
+        tls_version: the highest TLS version to speak.
 
     Attributes:
         port: where the proxy listens, on 127.0.0.1.
     """
 
-    def __init__(self, host: str, port: int, certificate: tuple[Path, Path] | None = None) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        certificate: tuple[Path, Path] | None = None,
+        *,
+        client_ca: Path | None = None,
+        tls_version: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED,
+    ) -> None:
         self._target = (host, port)
         self._context: ssl.SSLContext | None = None
         if certificate is not None:
             self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._context.load_cert_chain(*certificate)
+            self._context.maximum_version = tls_version
+            if client_ca is not None:
+                self._context.verify_mode = ssl.CERT_REQUIRED
+                self._context.load_verify_locations(client_ca)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._lock = threading.Lock()

@@ -23,14 +23,14 @@ class AlephRecord(
 ):
     """A record of the catalogue.
 
-    Building one does no work, as any message may name this class. ``read`` fills both infos; an
+    Building one parses nothing, as any message may name this class. ``read`` fills both infos; an
     info that a record came without is read from ``xml`` each time it is asked for.
 
     Attributes:
         base (str): where it was found; None for a document asked for by its number.
         library (str): such as ``CZE01``.
         docNumber (str): with its zeros; ``-1`` if it is not known.
-        xml (str): the server's reply.
+        xml (str): the server's reply; of bytes or a parsed record, the text is kept.
         parsed_info: ``EPublication`` or ``EPeriodical``; None if the record is deleted or
             unreadable.
         semantic_info: ``SemanticInfo`` or ``EPeriodicalSemanticInfo``; None if the record is
@@ -38,6 +38,21 @@ class AlephRecord(
     """
 
     __slots__ = ()
+
+    def __new__(
+        cls,
+        base: str | None,
+        library: str,
+        docNumber: str,
+        xml: Any,
+        parsed_info: Any = None,
+        semantic_info: Any = None,
+    ) -> "AlephRecord":
+        if isinstance(xml, MarcRecord):
+            xml = xml.xml
+        elif isinstance(xml, bytes):
+            xml = decode(xml)
+        return super().__new__(cls, base, library, docNumber, xml, parsed_info, semantic_info)
 
     @classmethod
     def read(
@@ -53,10 +68,6 @@ class AlephRecord(
             parsed_info = (EPeriodical if continuing else EPublication).from_xml(xml)
         except AlephException as error:
             logger.warning("record %s of %s cannot be read: %s", docNumber, library, error)
-        if isinstance(xml, MarcRecord):
-            xml = xml.xml
-        elif isinstance(xml, bytes):
-            xml = decode(xml)
         return cls(base, library, docNumber, xml, parsed_info, semantic_info)
 
     @property

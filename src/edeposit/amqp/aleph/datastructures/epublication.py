@@ -3,8 +3,8 @@
 from collections import namedtuple
 
 from edeposit.amqp.aleph.cleaning import clean_isbns, hairs, split_isbn
-from edeposit.amqp.aleph.datastructures.author import Author as Author
-from edeposit.amqp.aleph.datastructures.author import authors_of
+from edeposit.amqp.aleph.datastructures.author import Author, authors_of
+from edeposit.amqp.aleph.datastructures.format_enum import FormatEnum
 from edeposit.amqp.aleph.datastructures.publishing import (
     check_not_deleted,
     imprint,
@@ -14,6 +14,8 @@ from edeposit.amqp.aleph.datastructures.publishing import (
     sentences,
 )
 from edeposit.amqp.aleph.marcxml import MarcRecord, as_record
+
+__all__ = ["Author", "EPublication", "FormatEnum"]
 
 
 class EPublication(

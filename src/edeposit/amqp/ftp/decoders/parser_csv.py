@@ -7,6 +7,7 @@ the standard library's reader cannot do. A quoted cell may hold line breaks, as 
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from edeposit.amqp.ftp.decoders.meta_exceptions import MetaParsingException
@@ -18,6 +19,9 @@ _LINE = re.compile(r"\r\n|\r|\n")
 _HINT = re.compile(r"sep=(.)(?:\r\n|\r|\n)", re.IGNORECASE)  # Excel's first line
 _FORMULA = re.compile(r'="(.*)"', re.DOTALL)  # Excel: do not take it for a number
 _MAX_SHOWN = 200
+_MAX_CELLS = 1000  # of a row; what has more is no metadata
+_MAX_ROWS = 10_000
+_MAX_LINE = 64 * 1024
 
 
 def decode(data: str) -> dict[str, Any]:
@@ -32,6 +36,13 @@ def decode(data: str) -> dict[str, Any]:
     """
     if "\0" in data:
         raise MetaParsingException("Can't parse your CSV data: there is a NUL in it")
+    lines = _LINE.split(data, maxsplit=_MAX_ROWS)
+    if len(lines) > _MAX_ROWS:
+        raise MetaParsingException(f"Can't parse your CSV data: more than {_MAX_ROWS} rows")
+    if any(len(line) > _MAX_LINE for line in lines):
+        raise MetaParsingException(
+            f"Can't parse your CSV data: a line is longer than {_MAX_LINE} characters"
+        )
     delimiters: tuple[str, ...] = _DELIMITERS
     hint = _HINT.match(data)
     if hint:
@@ -51,7 +62,7 @@ def decode(data: str) -> dict[str, Any]:
 def _pairs(rows: Iterator[list[str]]) -> list[tuple[str, str]]:
     """Keys and values; nothing if a row is neither blank nor a pair."""
     pairs = []
-    for row in rows:
+    for row in islice(rows, _MAX_ROWS):
         if any(row):
             pair = _pair(row)
             if pair is None:
@@ -100,7 +111,7 @@ def _rows(data: str, delimiter: str) -> Iterator[list[str]]:
     bare = re.compile(rf"[^{re.escape(delimiter)}\r\n]*")
     blanks = re.compile(r"[^\S\r\n\t]*" if delimiter == "\t" else r"[^\S\r\n]*")
     end = re.compile(rf"{blanks.pattern}(?:{re.escape(delimiter)}|\r\n|\r|\n|\Z)")
-    closing = {quote: _closings(data, quote, end) for quote in "\"'"}
+    closing = {quote: _Closings(data, quote, end) for quote in "\"'"}
     row: list[str] = []
     position = 0
     while True:
@@ -114,7 +125,7 @@ def _rows(data: str, delimiter: str) -> Iterator[list[str]]:
             text = data[start + 1 : closed].replace(quote * 2, quote)
             row.append(_without_formula(text))
             stop = _end_of(blanks, data, closed + 1)
-        if data[stop : stop + 1] == delimiter:
+        if data[stop : stop + 1] == delimiter and len(row) < _MAX_CELLS:
             position = stop + 1
             continue
         yield row
@@ -138,28 +149,20 @@ def _without_formula(text: str) -> str:
 class _Closings:
     """Where cells can be closed by one kind of quote, asked for in ascending order."""
 
-    def __init__(self, runs: list[tuple[int, int, bool]]) -> None:
-        self._runs = runs  # begin, end, whether the end of a cell follows
-        self._next = 0
+    def __init__(self, data: str, quote: str, end: re.Pattern[str]) -> None:
+        # Whole runs of quotes (possessive, so a long one is looked at once) at the end of a cell.
+        self._runs = re.finditer(f"(?<!{quote}){quote}++(?={end.pattern})", data)
+        self._run = next(self._runs, None)
 
     def pop_after(self, opening: int) -> int | None:
-        """Position of the quote that closes a cell opened at a position; None: it stays open."""
-        while self._next < len(self._runs) and self._runs[self._next][1] <= opening:
-            self._next += 1
-        for index in range(self._next, len(self._runs)):
-            begin, end, ends_cell = self._runs[index]
+        """Position of the quote that closes a cell opened at a position; None: it stays open.
+
+        What lies between is inside the cell, so nothing is looked at twice.
+        """
+        while self._run is not None:
+            begin, end = max(self._run.start(), opening + 1), self._run.end()
             # Within a run two quotes are one of the text; an odd one at its end closes.
-            if ends_cell and (end - max(begin, opening + 1)) % 2:
-                self._next = index
+            if end > opening and (end - begin) % 2:
                 return end - 1
-        self._runs = self._runs[: self._next]  # nothing closes from here on: never look again
+            self._run = next(self._runs, None)
         return None
-
-
-def _closings(data: str, quote: str, end: re.Pattern[str]) -> _Closings:
-    return _Closings(
-        [
-            (match.start(), match.end(), end.match(data, match.end()) is not None)
-            for match in re.finditer(f"{quote}+", data)
-        ]
-    )

@@ -8,6 +8,7 @@ from edeposit.amqp.ftp.decoders.keys import STRONG, meant_by
 from edeposit.amqp.ftp.decoders.meta_exceptions import MetaParsingException
 
 _MAX_SHOWN = 100  # characters of a key or value in an error text
+_MAX_KEYS = 10_000
 _MAX_VALUE = 10_000  # characters; no title and no price is longer, and messages have to be bounded
 
 
@@ -24,6 +25,8 @@ def check_structure(data: Any) -> dict[str, Any]:
         MetaParsingException: it is something else; the value of a field is no text and no number,
             or has no JSON form; a required field is empty; a key has two different values.
     """
+    if isinstance(data, (dict, list, tuple)) and len(data) > _MAX_KEYS:
+        raise MetaParsingException(f"There are more than {_MAX_KEYS} keys in your metadata!")
     pairs: dict[str, Any] = {}
     for key, value in data.items() if isinstance(data, dict) else _pairs(data):
         try:

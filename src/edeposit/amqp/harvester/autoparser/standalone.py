@@ -13,7 +13,7 @@ from lxml import etree
 
 from edeposit.amqp.harvester.page.jsonld import StructuredData, meta_values
 from edeposit.amqp.harvester.page.labels import fold, label_cells
-from edeposit.amqp.harvester.page.text import Cut, raw_text
+from edeposit.amqp.harvester.page.text import Cut, raw_text, without_default_namespace
 
 XML_PAGE = re.compile(r"\s*<\?xml\b(?!.{0,500}<!doctype\s+html)(?!.{0,500}<html\b)", re.I | re.S)
 
@@ -24,14 +24,18 @@ def parse_page(content: bytes | str, url: str = "") -> Any:
     data = re.sub(r"^\s*<\?xml[^>]*\?>", "", text, count=1).replace("\0", "")
     data_bytes = data.encode("utf-8", "replace")
     options: dict[str, Any] = {
-        "encoding": "utf-8", "huge_tree": False, "no_network": True, "remove_comments": True,
+        "encoding": "utf-8",
+        "huge_tree": False,
+        "no_network": True,
+        "remove_comments": True,
         "remove_pis": True,
-    }  # fmt: skip
+    }
     try:
         if XML_PAGE.match(text):
             parser = etree.XMLParser(recover=True, resolve_entities=False, **options)
             root = etree.fromstring(data_bytes, parser, base_url=url)
             if root is not None:
+                without_default_namespace(root)
                 return root
         html_parser = lxml.html.HTMLParser(**options)
         return lxml.html.document_fromstring(data_bytes, html_parser, base_url=url)
@@ -81,8 +85,9 @@ def _located(dom: Any, rule: dict[str, Any]) -> list[Any]:
     elif "meta" in rule:
         found = meta_values(dom).get(rule["meta"].lower(), [])
     elif "jsonld" in rule:
-        scripts = [item for item in dom.iter("script") if "ld+json" in (item.get("type") or "")]
-        found = StructuredData(item.text or "" for item in scripts).find(rule["jsonld"])
+        scripts = dom.iter("script")
+        texts = [item.text for item in scripts if "ld+json" in (item.get("type") or "").lower()]
+        found = StructuredData(text or "" for text in texts).find(rule["jsonld"])
     else:
         found = [rule["constant"]]
     if "index" in rule:
