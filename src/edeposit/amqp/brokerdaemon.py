@@ -42,9 +42,6 @@ from edeposit.amqp.process.signals import RELOAD_SIGNALS, STOP_SIGNALS
 
 logger = logging.getLogger(__name__)
 
-# So many unacked requests may wait for better times; each holds its body.
-_STUCK_MOST = 1000
-
 
 class BrokerDaemon(DaemonRunnerWrapper):
     """The life of a daemon on one connection; ``PikaDaemon`` adds what handlers use.
@@ -89,7 +86,6 @@ class BrokerDaemon(DaemonRunnerWrapper):
         self._start_failure: Diagnosis | None = None
         self._state = ""
         self._told: dict[str, Any] = {}
-        self._stuck_at_consume = 0
 
     # --- to be overridden -------------------------------------------------------------------
 
@@ -128,16 +124,6 @@ class BrokerDaemon(DaemonRunnerWrapper):
         """The handler has raised; called in a handler thread or on the I/O thread."""
         raise NotImplementedError
 
-    @property
-    def connection(self) -> pika.SelectConnection | None:
-        """pika's connection; None while there is none. Only to be looked at."""
-        return self._link.connection if self._link is not None else None
-
-    @property
-    def channel(self) -> Channel | None:
-        """pika's channel; None while there is none. Only to be looked at."""
-        return self._link.channel if self._link is not None else None
-
     def _running_link(self) -> BrokerConnection:
         if self._link is None:
             raise ClosedError("the daemon is not running")
@@ -171,7 +157,6 @@ class BrokerDaemon(DaemonRunnerWrapper):
         if self._ledger.draining:
             self._abandon("the connection was lost while draining")
         else:
-            self._stuck_at_consume = 0
             self._consumer.start(channel)
 
     def _prefetch_count(self) -> int:
@@ -248,16 +233,10 @@ class BrokerDaemon(DaemonRunnerWrapper):
         self._ledger.tick()
         if not self._ledger.draining:
             self._consumer.check(not self._ledger.unfinished and self._ledger.outbox.is_empty)
-            self._make_room()
+            room = max(self._prefetch_count() - self._concurrency(), 1)
+            self._consumer.make_room(self._ledger.outbox.stuck, room)
         if self._state and self._achieved() != self._told:
             self._set_state(self._state)
-
-    def _make_room(self) -> None:
-        """Requests whose answers nobody takes must not use up the prefetch."""
-        stuck = min(self._ledger.outbox.stuck, _STUCK_MOST)
-        room = max(self._prefetch_count() - self._concurrency(), 1)
-        if stuck - self._stuck_at_consume >= room and self._consumer.renew():
-            self._stuck_at_consume = stuck
 
     # --- start and stop ---------------------------------------------------------------------
 

@@ -11,6 +11,8 @@ import threading
 from concurrent.futures import Future
 from typing import Any
 
+import pika
+from pika.channel import Channel
 from pika.spec import Basic, BasicProperties
 
 from edeposit.amqp import contract
@@ -63,6 +65,16 @@ class PikaDaemon(BrokerDaemon):
         print(method_frame, properties, body)
 
     # --- for handlers, from any thread ------------------------------------------------------
+
+    @property
+    def connection(self) -> pika.SelectConnection | None:
+        """pika's connection; None while there is none. Only to be looked at."""
+        return self._link.connection if self._link is not None else None
+
+    @property
+    def channel(self) -> Channel | None:
+        """pika's channel; None while there is none. Only to be looked at."""
+        return self._link.channel if self._link is not None else None
 
     def ack(self, ack_delivery_tag: int) -> None:
         """Ack one message as soon as everything sent for it is confirmed.

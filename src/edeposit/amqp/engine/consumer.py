@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 _IDLE_MOST = 60.0
 _RESUBSCRIBE_CAP = 5.0
+# So many unacked requests may wait for better times; each holds its body.
+_STUCK_MOST = 1000
 
 
 class Consumer:
@@ -55,9 +57,11 @@ class Consumer:
         self._backoff = Backoff(cap=_RESUBSCRIBE_CAP)
         self._last_sign = time.monotonic()
         self._deliveries = 0
+        self._stuck = 0
 
     def start(self, channel: Channel) -> None:
         """On a fresh channel: see whether the exchange is there, consume, say ``usable()``."""
+        self._stuck = 0
         if self._exchange:
             channel.exchange_declare(
                 self._exchange, passive=True, callback=lambda _frame: self._begin(channel)
@@ -99,18 +103,23 @@ class Consumer:
         """The channel is gone, and the consumer with it."""
         self._tag = None
 
-    def renew(self) -> bool:
-        """Consume anew on the same channel; False if that cannot be now.
+    def make_room(self, stuck: int, room: int) -> None:
+        """Consume anew when requests whose answers nobody takes use up the prefetch.
 
         Messages that the old consumer holds stay unacked, but do not count for the prefetch of
         the new one (RabbitMQ counts per consumer).
+
+        Args:
+            stuck: unacked requests that wait for better times.
+            room: so many of them may wait at one consumer.
         """
-        channel = self._link.channel
-        if self._tag is None or channel is None or not channel.is_open:
-            return False
-        self.cancel()
-        self._consume(channel)
-        return True
+        channel, stuck = self._link.channel, min(stuck, _STUCK_MOST)
+        if stuck - self._stuck < room or self._tag is None:
+            return
+        if channel is not None and channel.is_open:
+            self._stuck = stuck
+            self.cancel()
+            self._consume(channel)
 
     # --- cancelled by the broker ------------------------------------------------------------
 

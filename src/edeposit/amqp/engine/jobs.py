@@ -128,8 +128,11 @@ class JobTable:
             self._answered.popitem(last=False)
 
 
-def _identity(key: Hashable, delivery: Delivery) -> Hashable:
-    hash(key)  # an unhashable key is the hook's error, told here
+def _identity(key: Any, delivery: Delivery) -> Hashable:
+    try:
+        hash(key)
+    except TypeError:  # a UUID header may be a table
+        key = repr(key)
     return key, digest_of(delivery)
 
 
