@@ -139,7 +139,6 @@ class BrokerDaemon(DaemonRunnerWrapper):
         error: Exception | None,
     ) -> None:
         """A message has come (engine)."""
-        self._consumer.delivered()
         delivery = self._ledger.accept(method, properties, body)
         if delivery is None:
             return
@@ -232,7 +231,8 @@ class BrokerDaemon(DaemonRunnerWrapper):
         self.notify_watchdog()
         self._ledger.tick()
         if not self._ledger.draining:
-            self._consumer.check(not self._ledger.unfinished and self._ledger.outbox.is_empty)
+            idle = not self._ledger.unfinished and self._ledger.outbox.is_empty
+            self._consumer.check(idle, self._ledger.received)
             room = max(self._prefetch_count() - self._concurrency(), 1)
             self._consumer.make_room(self._ledger.outbox.stuck, room)
         if self._state and self._achieved() != self._told:

@@ -56,7 +56,7 @@ class Consumer:
         self._tag: str | None = None
         self._backoff = Backoff(cap=_RESUBSCRIBE_CAP)
         self._last_sign = time.monotonic()
-        self._deliveries = 0
+        self._received = 0
         self._stuck = 0
 
     def start(self, channel: Channel) -> None:
@@ -87,10 +87,6 @@ class Consumer:
             self._link.usable()
 
         channel.basic_qos(prefetch_count=self._prefetch(), callback=with_qos)
-
-    def delivered(self) -> None:
-        """A message has come."""
-        self._deliveries += 1
 
     def cancel(self) -> None:
         """Stop consuming."""
@@ -148,15 +144,16 @@ class Consumer:
 
     # --- once a minute ----------------------------------------------------------------------
 
-    def check(self, idle: bool) -> None:
+    def check(self, idle: bool, received: int) -> None:
         """Move to a fresh channel after a minute without work; call it once a second.
 
         Args:
             idle: nothing is handled, and nothing is on its way out.
+            received: how many messages have come.
         """
         now = time.monotonic()
-        if self._deliveries or not idle:
-            self._deliveries = 0
+        if received != self._received or not idle:
+            self._received = received
             self._last_sign = now
         channel = self._link.channel
         if self._tag is None or channel is None or not channel.is_open or not self._wanted():
