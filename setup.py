@@ -29,6 +29,7 @@ EXTRAS = {
         # site/download.py gives it a network backend; tests/harvester/test_fetcher.py says when
         # that changes.
         "httpx2>=2.16,<3",
+        "idna>=3.7",
         "lxml>=4.9",
         "nh3>=0.2.18",
         "protego>=0.3",
