@@ -13,7 +13,7 @@ READ_ME = (
     (HERE / "README.rst").read_text("utf-8") + "\n" + (HERE / "CHANGES.rst").read_text("utf-8")
 )
 
-ALEPH = ["httpx2>=2.16", "lxml>=4.9", "pymarc>=5", "python-stdnum>=1.19"]
+ALEPH = ["httpx2>=2.16,<3", "lxml>=4.9", "pymarc>=5", "python-stdnum>=1.19"]
 EXTRAS = {
     "aleph": ALEPH,
     # ClamAV is spoken to by our own few lines. pybase64 decodes ten times as fast as binascii.

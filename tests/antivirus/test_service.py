@@ -197,9 +197,16 @@ def test_an_old_configuration_is_brought_up_to_date_once(paths):
     done = init("-c", str(config))
     assert (done.returncode, done.stderr) == (0, "")
     text = config.read_text()
-    for line in ("#Example", "MaxThreads 12", "LogTime true", "MaxConnectionQueueLength 30",
-                 "StreamMaxLength 7M", "AlertExceedsMax true", "LocalSocketMode 660",
-                 "User clamav"):  # fmt: skip
+    for line in (
+        "#Example",
+        "MaxThreads 12",
+        "LogTime true",
+        "MaxConnectionQueueLength 30",
+        "StreamMaxLength 7M",
+        "AlertExceedsMax true",
+        "LocalSocketMode 660",
+        "User clamav",
+    ):
         assert line in text.splitlines()
     assert "AllowSupplementaryGroups" not in text
     assert not conf_writer.has_blind_spot(text)

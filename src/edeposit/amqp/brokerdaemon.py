@@ -156,12 +156,14 @@ class BrokerDaemon(DaemonRunnerWrapper):
         error: Exception | None,
     ) -> None:
         """A message has come (engine)."""
-        if error is not None:
-            logger.warning("a property of a message cannot be decoded and is lost: %r", error)
         self._consumer.delivered()
         delivery = self._ledger.accept(method, properties, body)
         if delivery is None:
             return
+        if isinstance(error, MemoryError):
+            delivery.error = error
+        elif error is not None:
+            logger.warning("a property of a message cannot be decoded and is lost: %r", error)
         if method.redelivered:  # its last process may have died of it: hold few beside it
             self._window.reset()
         self._window.arrived(len(body), self._ledger.unfinished)
@@ -189,13 +191,15 @@ class BrokerDaemon(DaemonRunnerWrapper):
 
     def on_usable(self) -> None:
         """The consumer is registered (engine)."""
-        if self.queue:
-            logger.info(
-                "consuming %r in virtual host %r (prefetch %d, %d handler threads)", self.queue,
-                self.connection_param.virtual_host, self._prefetch_count(), self._concurrency(),
-            )  # fmt: skip
-        else:
-            logger.info("connected to virtual host %r", self.connection_param.virtual_host)
+        logger.log(
+            logging.DEBUG if self._consumer.is_moving else logging.INFO,
+            "%s virtual host %r (prefetch %d, %d handler threads)",
+            f"consuming {self.queue!r} in" if self.queue else "connected to",
+            self.connection_param.virtual_host,
+            self._prefetch_count(),
+            self._concurrency(),
+        )
+        self._consumer.is_moving = False
         self._was_ready = True
         self._set_state(self._working_state)
         self.ready(self._working_state)
@@ -221,6 +225,10 @@ class BrokerDaemon(DaemonRunnerWrapper):
         if not self._was_ready and time.monotonic() + delay > self._start_deadline:
             self._start_failure = failure
             return False
+        if self._consumer.is_moving and failure.code == "channel-200":
+            logger.debug("%s", failure)
+            return True
+        self._consumer.is_moving = False
         log = logger.warning if failure.transient else logger.error
         log("%s; next attempt in %.1f s", failure, delay)
         self._set_state("reconnecting", reason=str(failure))
@@ -267,7 +275,7 @@ class BrokerDaemon(DaemonRunnerWrapper):
         self.notify_watchdog()
         self._ledger.tick()
         if not self._ledger.draining:
-            self._consumer.check(self._ledger.unfinished)
+            self._consumer.check(not self._ledger.unfinished and self._ledger.outbox.is_empty)
             self._make_room()
         if self._state and self._achieved() != self._told:
             self._set_state(self._state)
@@ -276,9 +284,8 @@ class BrokerDaemon(DaemonRunnerWrapper):
         """Requests whose answers nobody takes must not use up the prefetch."""
         stuck = min(self._ledger.outbox.stuck, _STUCK_MOST)
         room = max(self._prefetch_count() - self._concurrency(), 1)
-        if stuck - self._stuck_at_consume >= room:
+        if stuck - self._stuck_at_consume >= room and self._consumer.renew():
             self._stuck_at_consume = stuck
-            self._consumer.renew()
 
     # --- start and stop ---------------------------------------------------------------------
 
@@ -290,10 +297,11 @@ class BrokerDaemon(DaemonRunnerWrapper):
         """
         self._io_thread = threading.current_thread()
         self._start_deadline = time.monotonic() + settings.START_TIMEOUT
+        self._journal = Journal(self.directory / f"{self.name}.begun")
         link = self._link = BrokerConnection(
             lambda: self.connection_param,
             self,
-            confirm_timeout=settings.RABBITMQ_CONFIRM_TIMEOUT,
+            confirm_timeout=lambda: settings.RABBITMQ_CONFIRM_TIMEOUT,
             max_message_size=settings.RABBITMQ_MAX_MESSAGE_SIZE,
         )
         self._ledger = Ledger(
@@ -307,7 +315,6 @@ class BrokerDaemon(DaemonRunnerWrapper):
         )
         self._window = PrefetchWindow(self._concurrency())
         self._pool = HandlerPool(self._handle, self._handler_failed, link.clear_to_send)
-        self._journal = Journal(self.directory / f"{self.name}.begun")
         self._consumer = Consumer(
             link,
             self.queue,
@@ -318,9 +325,10 @@ class BrokerDaemon(DaemonRunnerWrapper):
         link.ioloop.add_handler(self.signals.fileno(), self._on_signal, IOLoop.READ)
         children.give_up_in_child(self._close_copy)
         self._set_state("connecting")
-        self._journal.open()
         self.onStart()
-        self._pool.start(self._concurrency() if self.queue else 0)
+        if self.queue:
+            self._journal.open()
+            self._pool.start(self._concurrency())
         link.run()
         if self._start_failure is not None:
             raise StartError(str(self._start_failure))

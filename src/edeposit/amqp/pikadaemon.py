@@ -200,7 +200,9 @@ class PikaDaemon(BrokerDaemon):
     def _handle(self, delivery: Delivery) -> None:
         self._current.delivery = delivery
         try:
-            if delivery.method.redelivered:
+            if delivery.error is not None:
+                self._refuse(delivery, delivery.error)
+            elif delivery.method.redelivered:
                 self._handle_noted(delivery)
             else:
                 self._run_handler(delivery)
@@ -219,27 +221,23 @@ class PikaDaemon(BrokerDaemon):
         deaths = self._journal.begin(delivery)
         try:
             if deaths >= DEATHS_MOST:
-                error = DeadlyRequestError(deaths)
-                self._refuse(delivery.method, delivery.properties, delivery.body, error)
+                self._refuse(delivery, DeadlyRequestError(deaths))
             else:
                 self._run_handler(delivery)
         finally:
             self._journal.end(delivery)
 
-    def _refuse(
-        self,
-        method_frame: Basic.Deliver,
-        properties: BasicProperties,
-        body: bytes,
-        error: DeadlyRequestError,
-    ) -> None:
-        """Park the message being handled, which is not to be run."""
-        self.park(str(error))
+    def _refuse(self, delivery: Delivery, error: DeadlyRequestError | MemoryError) -> None:
+        """Do not handle a message: park it, or if it has no body here, give it back later."""
+        if isinstance(error, MemoryError):
+            logger.error("delivery %d is given back: no memory for its body", delivery.handle)
+            self._running_link().post(self._ledger.postpone, delivery)
+        else:
+            self.park(str(error))
 
     def _handler_failed(self, delivery: Delivery, error: BaseException) -> None:
-        self._park(
-            delivery, f"{contract.name_of(error)} in the handler: {contract.describe(error)}"
-        )
+        text = contract.describe(error)
+        self._park(delivery, f"{contract.name_of(error)} in the handler: {text}")
 
 
 def _copied(properties: BasicProperties) -> BasicProperties:

@@ -26,9 +26,14 @@ from edeposit.amqp.antivirus.wrappers.freshclam import update_database
 from edeposit.amqp.formats.base64text import Base64Error, Base64Text
 
 __all__ = [
-    "Report", "check_scanner", "describe_scanner", "save_and_scan", "scan_base64", "scan_file",
+    "Report",
+    "check_scanner",
+    "describe_scanner",
+    "save_and_scan",
+    "scan_base64",
+    "scan_file",
     "update_database",
-]  # fmt: skip
+]
 
 logger = logging.getLogger(__name__)
 

@@ -36,9 +36,18 @@ Bytecode true
 # Debian's own values; less would refuse work under load.
 _LEAST = {"MaxThreads": 12, "MaxConnectionQueueLength": 15}
 # Of old configurations: clamd warns about the one and does not start with the other.
-_GONE = ("AllowSupplementaryGroups", "StatsEnabled", "StatsHostID", "StatsPEDisabled",
-         "StatsTimeout", "ScanOnAccess", "DetectBrokenExecutables", "AlgorithmicDetection",
-         "BlockMax", "ArchiveBlockEncrypted")  # fmt: skip
+_GONE = (
+    "AllowSupplementaryGroups",
+    "StatsEnabled",
+    "StatsHostID",
+    "StatsPEDisabled",
+    "StatsTimeout",
+    "ScanOnAccess",
+    "DetectBrokenExecutables",
+    "AlgorithmicDetection",
+    "BlockMax",
+    "ArchiveBlockEncrypted",
+)
 
 
 class _Account(NamedTuple):

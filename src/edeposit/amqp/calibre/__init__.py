@@ -5,24 +5,34 @@ the network nor a file of this machine, and no conversion takes more time, memor
 may, or outlives its daemon.
 """
 
+import functools
 import logging
 import queue
 import threading
 from collections.abc import Callable
 from typing import Any
 
-from edeposit.amqp.calibre import runner, sandbox, settings, workdir
+from edeposit.amqp.calibre import options, runner, sandbox, settings, workdir
 from edeposit.amqp.calibre.calibre import convert
 from edeposit.amqp.calibre.structures import (
+    CancelConversion,
+    ConversionCancelled,
     ConversionProgress,
     ConversionRequest,
     ConversionResponse,
 )
 
 __all__ = [
-    "ConversionProgress", "ConversionRequest", "ConversionResponse", "convert", "on_exit",
-    "on_start", "reactToAMQPMessage",
-]  # fmt: skip
+    "CancelConversion",
+    "ConversionCancelled",
+    "ConversionProgress",
+    "ConversionRequest",
+    "ConversionResponse",
+    "convert",
+    "on_exit",
+    "on_start",
+    "reactToAMQPMessage",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -33,24 +43,38 @@ def reactToAMQPMessage(message: Any, send_back: Callable[[Any], None]) -> Any:
     """Serve one request.
 
     Args:
-        message: a ``ConversionRequest``; recognised by the name of its class.
+        message: a ``ConversionRequest`` or ``CancelConversion``; recognised by the name of its
+            class.
         send_back: gets ``ConversionProgress`` if the caller has asked for progress, or the setting
-            PROGRESS is on.
+            PROGRESS is on. Of its ``parameters``, if it has any, ``charset`` is the input's and
+            ``options`` a table of options, or one as JSON.
 
     Returns:
-        ``ConversionResponse``.
+        ``ConversionResponse`` or ``ConversionCancelled``.
 
     Raises:
-        ValueError: unknown request; not base64, or too large.
-        UserWarning: the conversion failed.
+        ValueError: unknown request; not base64, or too large; an option that is not allowed.
+        UserWarning: the conversion failed, or was cancelled.
     """
-    if type(message).__name__ != "ConversionRequest":
+    kind = type(message).__name__
+    if kind == "CancelConversion":
+        return ConversionCancelled(message.uuid, runner.cancel(str(message.uuid)))
+    if kind != "ConversionRequest":
         raise ValueError(f"Unknown type of request: '{type(message)}'!")
-    request = (message.input_format, message.output_format, message.b64_data)
+    parameters = getattr(send_back, "parameters", {})
+    run = functools.partial(
+        convert,
+        message.input_format,
+        message.output_format,
+        message.b64_data,
+        charset=parameters.get("charset", ""),
+        options=options.parsed(parameters.get("options", {})),
+        job=str(getattr(send_back, "uuid", "")),
+    )
     if not (settings.PROGRESS or getattr(send_back, "is_wanted", False)):
-        return convert(*request)
+        return run()
     with _Progress(send_back) as on_progress:
-        return convert(*request, on_progress)
+        return run(on_progress)
 
 
 class _Progress:

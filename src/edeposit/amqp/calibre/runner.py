@@ -87,7 +87,18 @@ class _Progress:
                 self._tell(percent, match[2].decode("utf-8", "replace").strip()[:500])
 
 
+class _Limits(NamedTuple):
+    """When a conversion began (monotonic), what it may take, and who wants it ended."""
+
+    started: float
+    timeout: float
+    work: Path
+    is_cancelled: threading.Event
+
+
 _ending = threading.Event()
+# By job.
+_running: dict[str, threading.Event] = {}
 
 
 def run(
@@ -96,6 +107,8 @@ def run(
     *,
     limit_address_space: bool = True,
     on_progress: OnProgress | None = None,
+    timeout: float | None = None,
+    job: str = "",
 ) -> Outcome:
     """Run ``ebook-convert``.
 
@@ -104,6 +117,8 @@ def run(
         arguments: its arguments; paths are relative to ``work``.
         limit_address_space: see ``sandbox.command``.
         on_progress: called in this thread with per cent and text, whenever it has got further.
+        timeout: seconds; default: TIMEOUT.
+        job: by which ``cancel`` finds it.
 
     Raises:
         ConverterUnavailableError: it, or a program around it, is missing.
@@ -114,23 +129,47 @@ def run(
     command = sandbox.command(work, arguments, limit_address_space=limit_address_space)
     started = time.monotonic()
     process = subprocess.Popen(
-        command, cwd=work, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, start_new_session=True,
-    )  # fmt: skip
+        command,
+        cwd=work,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
     assert process.stdout is not None
     assert process.stderr is not None
     texts = {process.stdout: _Text(), process.stderr: _Text()}
+    limits = _Limits(time.monotonic(), timeout or settings.TIMEOUT, work, threading.Event())
     try:
-        reason = _watch(process, texts, _Progress(on_progress), work)
+        _running[job] = limits.is_cancelled
+        reason = _watch(process, texts, _Progress(on_progress), limits)
     finally:
+        _running.pop(job, None)
         processes.end(process)
         for stream in texts:
             stream.close()
     stdout, stderr = map(str, texts.values())
-    logger.info("ebook-convert %s: exit code %d after %.1f s%s", " ".join(arguments),
-                process.returncode, time.monotonic() - started,
-                f", {reason}" if reason else "")  # fmt: skip
+    logger.info(
+        "ebook-convert %s: exit code %d after %.1f s%s",
+        " ".join(arguments),
+        process.returncode,
+        time.monotonic() - started,
+        f", {reason}" if reason else "",
+    )
     return Outcome(process.returncode, stdout, stderr, reason)
+
+
+def cancel(job: str) -> bool:
+    """Have a running conversion ended.
+
+    Returns:
+        Whether there was one of that name.
+    """
+    is_cancelled = _running.get(job)
+    if is_cancelled is None or not job:
+        return False
+    is_cancelled.set()
+    return True
 
 
 def end_all() -> None:
@@ -142,10 +181,9 @@ def _watch(
     process: "subprocess.Popen[bytes]",
     texts: dict[IO[bytes], _Text],
     progress: _Progress,
-    work: Path,
+    limits: _Limits,
 ) -> str:
     """Read until the process has ended; returns why it has to be ended, if it has."""
-    deadline = time.monotonic() + settings.TIMEOUT
     next_look = 0.0
     end = os.pidfd_open(process.pid)  # readable when it has ended
     try:
@@ -166,7 +204,7 @@ def _watch(
                         if stream is process.stdout:
                             progress.add(data)
                 if time.monotonic() >= next_look:
-                    reason = _excess(process.pid, work, deadline)
+                    reason = _excess(process.pid, limits)
                     if reason:
                         return reason
                     next_look = time.monotonic() + _TICK
@@ -174,14 +212,18 @@ def _watch(
         os.close(end)
 
 
-def _excess(pid: int, work: Path, deadline: float) -> str:
+def _excess(pid: int, limits: _Limits) -> str:
     if _ending.is_set():
         return "the daemon ends"
-    if time.monotonic() > deadline:
-        return f"it was ended after {settings.TIMEOUT:g} s (TIMEOUT)"
+    if limits.is_cancelled.is_set():
+        return "it was cancelled"
+    if time.monotonic() > limits.started + limits.timeout:
+        return f"it was ended after {limits.timeout:g} s (TIMEOUT)"
+    if len(processes.descendants(pid)) > settings.MAX_PROCESSES:
+        return f"it had more than {settings.MAX_PROCESSES} processes (MAX_PROCESSES)"
     memory = processes.memory_of(pid)
     if memory > settings.MAX_MEMORY:
         return f"it took more than {settings.MAX_MEMORY} bytes of memory (MAX_MEMORY)"
-    if workdir.size_of(work) > settings.MAX_WORK_SIZE:
+    if workdir.size_of(limits.work) > settings.MAX_WORK_SIZE:
         return f"it took more than {settings.MAX_WORK_SIZE} bytes of disk (MAX_WORK_SIZE)"
     return ""

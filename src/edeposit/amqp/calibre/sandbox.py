@@ -22,9 +22,15 @@ logger = logging.getLogger(__name__)
 _INSIDE = "/work"
 # Read-only, and only if they are there.
 _SYSTEM = (
-    "/usr", "/etc/fonts", "/etc/alternatives", "/etc/ld.so.cache", "/etc/mime.types",
-    "/etc/magic", "/var/cache/fontconfig", "/opt/calibre",
-)  # fmt: skip
+    "/usr",
+    "/etc/fonts",
+    "/etc/alternatives",
+    "/etc/ld.so.cache",
+    "/etc/mime.types",
+    "/etc/magic",
+    "/var/cache/fontconfig",
+    "/opt/calibre",
+)
 _LINKS = ("bin", "sbin", "lib", "lib32", "lib64")
 
 
@@ -55,9 +61,13 @@ def command(work: Path, arguments: list[str], *, limit_address_space: bool) -> l
         ConverterUnavailableError: a program is missing.
     """
     inner = [converter(), *arguments]
+    _demand_fence()
     if is_fenced():
-        inner = [*_bwrap(work), "--", *inner]
+        # Inside, because Linux (since 5.14) counts the processes of each user namespace.
+        inner = [*_bwrap(work), "--", *_process_limit(), *inner]
     else:
+        if os.geteuid() == 0:  # else it would count all that the daemon's account runs
+            inner = [*_process_limit(), *inner]
         inner = ["env", "-i", *(f"{k}={v}" for k, v in environment(str(work)).items()), *inner]
     return [*_limits(limit_address_space), *_account(), *inner]
 
@@ -97,14 +107,22 @@ def check() -> None:
     if is_fenced():
         logger.info("converter: %s, in bubblewrap", path)
         return
+    _demand_fence()
     reason = why_not_fenced() or "SANDBOX is 'never'"
-    if settings.SANDBOX == "always":
-        raise ConverterUnavailableError(f"SANDBOX is 'always', but there is no sandbox: {reason}")
     problem = _probe(lambda work: ["/usr/bin/test", "-w", str(work)])
     if problem:
         raise ConverterUnavailableError(f"{settings.RUN_AS} cannot use TMP_PATH: {problem}")
-    logger.warning("converter: %s, without a sandbox: what is converted can reach the network and "
-                   "read what its account can read (%s)", path, reason)  # fmt: skip
+    logger.warning(
+        "converter: %s, without a sandbox: what is converted can reach the network and "
+        "read what its account can read (%s)",
+        path,
+        reason,
+    )
+
+
+def _demand_fence() -> None:
+    if settings.SANDBOX == "always" and (reason := why_not_fenced()):
+        raise ConverterUnavailableError(f"SANDBOX is 'always', but there is no sandbox: {reason}")
 
 
 @functools.cache
@@ -121,9 +139,14 @@ def _probe(make_command: Callable[[Path], list[str]]) -> str:
         with workdir.work_directory() as work:
             done = subprocess.run(
                 [*_account(), *make_command(work)],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                text=True, errors="replace", check=False, timeout=30,
-            )  # fmt: skip
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                check=False,
+                timeout=30,
+            )
     except (OSError, subprocess.SubprocessError) as error:
         return str(error)
     if not done.returncode:
@@ -141,8 +164,13 @@ def _bwrap(work: Path) -> list[str]:
             result += ["--symlink", os.readlink(link), str(link)]
         elif link.exists():
             result += ["--ro-bind", str(link), str(link)]
-    result += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
+    result += ["--proc", "/proc", "--dev", "/dev"]
+    size = str(settings.MAX_TMPFS)
+    for path in ("/tmp", "/dev/shm"):
+        result += ["--size", size, "--tmpfs", path]
     result += ["--bind", str(work), _INSIDE, "--chdir", _INSIDE]
+    # Else they are file systems in memory without a bound.
+    result += ["--remount-ro", "/dev", "--remount-ro", "/"]
     for name, value in environment(_INSIDE).items():
         result += ["--setenv", name, value]
     return result
@@ -155,6 +183,10 @@ def _account() -> list[str]:
     if entry is not None:
         result += [f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups"]
     return [*result, "--"]
+
+
+def _process_limit() -> list[str]:
+    return ["prlimit", f"--nproc={settings.MAX_PROCESSES}", "--"]
 
 
 def _limits(limit_address_space: bool) -> list[str]:

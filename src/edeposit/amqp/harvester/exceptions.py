@@ -1,4 +1,4 @@
-"""The errors of the harvester; each says where it happened, none holds a whole page."""
+"""The errors of the harvester; each says where it happened, none contains a whole page."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +19,7 @@ class DefinitionError(HarvesterError):
 
 
 class FetchError(HarvesterError):
-    """A page could not be had.
+    """A page could not be fetched.
 
     Attributes:
         url: of the page.
@@ -45,7 +45,7 @@ class ExtractionError(HarvesterError):
 
 
 class CacheError(HarvesterError):
-    """The database of the books sent cannot be used; the text names the file and what to do.
+    """The database of the sent books cannot be used; the text names the file.
 
     Attributes:
         path: of the database.
@@ -69,14 +69,14 @@ class HarvestFailedError(HarvesterError):
 
 
 class SourceFailedError(HarvesterError):
-    """Something went wrong with a source; other books of it may have been sent all the same.
+    """Something went wrong with a source; other books of it may have been sent nevertheless.
 
     Attributes:
         source: its name.
         errors: what happened.
     """
 
-    # A layout that has changed makes as many errors as there are books: nobody reads them all.
+    # A changed layout makes as many errors as there are books; nobody reads them all.
     _SHOWN = 50
 
     def __init__(self, source: str, errors: Sequence[Exception]) -> None:

@@ -30,7 +30,7 @@ from edeposit.amqp.antivirus.exceptions import (
 CHUNK = 64 * 1024
 _LENGTH = struct.Struct(">I")
 _CREDENTIALS = struct.Struct("iII")  # pid, uid, gid: unix(7), SO_PEERCRED
-_ANSWER = re.compile(r"(?:stream|fd\[\d+\]): (?:OK|(?P<name>\S.*) FOUND)")
+_ANSWER = re.compile(r"(?:stream|fd\[\d+\]): (?:OK|(?P<name>[^\s\0]+) FOUND)")
 # A path and a signature's name take less.
 _MAX_ANSWER = 16 * 1024
 # Names that clamd gives to what it did not look through; neither clean nor malware. The last
