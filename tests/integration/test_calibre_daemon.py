@@ -113,8 +113,8 @@ def test_a_first_generation_client_gets_one_answer(daemon, rabbit, vhost):
 
 def test_bad_requests_are_answered_and_the_daemon_lives(daemon):
     bodies = [
-        ({"input_format": "exe", "output_format": "epub", "b64_data": ""}, "ValueError"),
-        ({"input_format": "html", "output_format": "../x", "b64_data": ""}, "ValueError"),
+        ({"input_format": "exe", "output_format": "epub", "b64_data": ""}, "BadValueError"),
+        ({"input_format": "html", "output_format": "../x", "b64_data": ""}, "BadValueError"),
         ({"input_format": "html", "output_format": "epub", "b64_data": "?"}, "ValueError"),
         ({"input_format": "epub", "output_format": "txt", "b64_data": b64("x")}, "UserWarning"),
     ]

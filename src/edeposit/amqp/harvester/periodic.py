@@ -22,7 +22,6 @@ from edeposit.amqp.harvester import settings
 from edeposit.amqp.harvester.crawl import SourceResult, harvest, wanted_sources
 from edeposit.amqp.harvester.exceptions import HarvesterError
 from edeposit.amqp.harvester.filters import SeenBooks, Sieve
-from edeposit.amqp.harvester.filters.dup_filter import default_paths
 from edeposit.amqp.harvester.sending import Report, Send, send_books
 
 logger = logging.getLogger(__name__)
@@ -127,7 +126,7 @@ def state_path() -> Path:
     """Where the time of the last harvest is kept, by the settings."""
     if settings.HARVESTER_STATE:
         return Path(settings.HARVESTER_STATE).expanduser()
-    return default_paths()[0].with_name("harvester-last.json")
+    return settings.seen_path().with_name("harvester-last.json")
 
 
 class Schedule:
