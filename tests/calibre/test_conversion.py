@@ -171,7 +171,7 @@ def test_the_last_line_of_calibre_comes_first(in_directory):
     assert "Traceback" not in lines[1]
 
 
-# --- what a conversion that was taken over could leave ---------------------------------------
+# --- results of a converter that was taken over ------------------------------------------------
 
 
 def planted(directory, kind, target):
@@ -356,7 +356,7 @@ def test_processes_that_leave_the_group_are_ended_too():
     assert alive == []
 
 
-# --- the fence ----------------------------------------------------------------------------------
+# --- the sandbox --------------------------------------------------------------------------------
 
 
 def in_fence(tmp_path, *arguments):

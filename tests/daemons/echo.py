@@ -7,6 +7,7 @@ Environment: ECHO_VHOST, ECHO_QUEUE, ECHO_KEY, ECHO_NAME, ECHO_CONCURRENCY, ECHO
 
 import ctypes
 import logging
+import multiprocessing
 import os
 import re
 import sys
@@ -118,6 +119,17 @@ def react(message, send_back):
         kill = ctypes.pythonapi.PyThreadState_SetAsyncExc
         me = ctypes.c_ulong(threading.get_ident())
         threading.Timer(0.3, lambda: kill(me, ctypes.py_object(SystemExit))).start()
+    if what == "fork":
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+        child.start()
+        if argument == "terminate":
+            child.terminate()
+            child.join(10)
+            return child.exitcode
+        time.sleep(600)
+    if what == "print":
+        print(argument)
+        print(argument, file=sys.stderr)
     if what == "hold-gil":
         # Catastrophic backtracking in C code: no other thread gets a turn meanwhile.
         re.match(r"(a+)+$", "a" * argument + "b")

@@ -31,7 +31,7 @@ DAEMON = "edeposit_amqp_calibredaemon.py"
 
 @pytest.fixture
 def configured(monkeypatch, rabbit, vhost, tmp_path):
-    """The environment leads our programs to the broker; conversions work in a directory of ours."""
+    """The environment points the programs to the broker; conversions have their own directory."""
     with tempfile.TemporaryDirectory(prefix="edeposit-test-") as work:
         Path(work).chmod(0o755)
         environment = {
@@ -113,8 +113,8 @@ def test_a_first_generation_client_gets_one_answer(daemon, rabbit, vhost):
 
 def test_bad_requests_are_answered_and_the_daemon_lives(daemon):
     bodies = [
-        ({"input_format": "exe", "output_format": "epub", "b64_data": ""}, "ValueError"),
-        ({"input_format": "html", "output_format": "../x", "b64_data": ""}, "ValueError"),
+        ({"input_format": "exe", "output_format": "epub", "b64_data": ""}, "BadValueError"),
+        ({"input_format": "html", "output_format": "../x", "b64_data": ""}, "BadValueError"),
         ({"input_format": "html", "output_format": "epub", "b64_data": "?"}, "ValueError"),
         ({"input_format": "epub", "output_format": "txt", "b64_data": b64("x")}, "UserWarning"),
     ]
@@ -159,7 +159,7 @@ def test_stop_in_the_middle_leaves_nothing_and_the_request_comes_back(daemon, mo
         wait_for(lambda: ebook_converts() > 0, 20, "it converts")
         os.kill(daemon_pid(), signal.SIGTERM)
         wait_for(lambda: "draining" in program(DAEMON, "status")[1], 10, "it drains")
-        os.kill(daemon_pid(), signal.SIGTERM)  # the second leaves at once
+        os.kill(daemon_pid(), signal.SIGTERM)  # the second one exits at once
         wait_for(lambda: program(DAEMON, "status")[0] == 3, 20, "it has ended")
         wait_for(lambda: is_over(daemon), 10, "nothing is left")
         assert program(DAEMON, "start")[0] == 0

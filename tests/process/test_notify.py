@@ -7,6 +7,7 @@ import time
 import pytest
 
 from edeposit.amqp.process import notify
+from edeposit.amqp.testing import wait_for
 
 
 @pytest.fixture
@@ -37,6 +38,15 @@ def test_a_supervisor_that_does_not_read_is_not_waited_for(supervisor):
     assert time.monotonic() - started < 2
     assert [supervisor.recv(100) for _ in range(sent)] == [b"filler"] * sent
     assert [supervisor.recv(100).decode() for _ in states] == states
+    supervisor.setblocking(False)
+
+    def has_sent_the_rest():
+        with contextlib.suppress(BlockingIOError):
+            while supervisor.recv(100) == b"WATCHDOG=1":
+                pass
+        return notify._sender is None
+
+    wait_for(has_sent_the_rest, what="the thread ends when there is nothing left to send")
 
 
 def test_a_supervisor_that_is_gone_is_logged_once(supervisor, caplog):

@@ -39,6 +39,7 @@ from edeposit.amqp.engine.ledger import Ledger
 from edeposit.amqp.engine.prefetch import PrefetchWindow
 from edeposit.amqp.engine.publisher import Outgoing
 from edeposit.amqp.errors import ClosedError, PublishError, StartError
+from edeposit.amqp.process import children
 from edeposit.amqp.process.signals import RELOAD_SIGNALS, STOP_SIGNALS
 
 logger = logging.getLogger(__name__)
@@ -322,6 +323,7 @@ class BrokerDaemon(DaemonRunnerWrapper):
             lambda: not self._ledger.draining,
         )
         link.ioloop.add_handler(self.signals.fileno(), self._on_signal, IOLoop.READ)
+        children.give_up_in_child(self._close_copy)
         self._set_state("connecting")
         self.onStart()
         if self.queue:
@@ -330,6 +332,11 @@ class BrokerDaemon(DaemonRunnerWrapper):
         link.run()
         if self._start_failure is not None:
             raise StartError(str(self._start_failure))
+
+    def _close_copy(self) -> None:
+        """In a forked child: it would keep the connection open when this process has died."""
+        if self._link is not None and self._link.connection is not None:
+            self._link.connection.close_copy()
 
     def _on_signal(self, _fd: int, _events: int) -> None:
         numbers = self.signals.drain()
