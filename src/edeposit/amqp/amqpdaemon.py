@@ -295,7 +295,9 @@ def _second_parameter(react_fn: ReactFn) -> str | None:
         return None
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     if len(positional) < 2:
-        return None
+        # react_fn(*args) gets what the first generation gave it: the message and send_back.
+        takes_more = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        return "send_back" if takes_more else None
     return "uuid" if positional[1].name in ("UUID", "uuid") else "send_back"
 
 
