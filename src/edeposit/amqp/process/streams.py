@@ -46,7 +46,7 @@ class Stream(io.TextIOBase):
     """A text stream that hands its lines to a log writer.
 
     Args:
-        fd: the descriptor that it stands for.
+        fd: the descriptor that it replaces.
         writer: where the lines go.
     """
 
@@ -85,7 +85,7 @@ class Stream(io.TextIOBase):
         return True
 
     def fileno(self) -> int:
-        """The descriptor that it stands for; children write to it themselves."""
+        """The descriptor that it replaces; children write to it themselves."""
         return self._fd
 
     def isatty(self) -> bool:
@@ -162,7 +162,7 @@ class _Bytes(io.RawIOBase):
         return True
 
     def fileno(self) -> int:
-        """The descriptor that it stands for."""
+        """The descriptor that it replaces."""
         return self._fd
 
     def close(self) -> None:
