@@ -1,8 +1,9 @@
-"""Locks on files that can be asked for without being taken.
+"""Locks on files that can be queried without being taken.
 
-``lock()`` takes two locks on one descriptor: ``flock``, because the kernel lists its holder's pid, and an open file description lock (fcntl(2), F_OFD_SETLK), because
-that one can be queried: a ``status`` beside a ``start`` must not hold the lock itself, not even for
-a moment. Both belong to the open file, so both end with the process, however it ends.
+``lock()`` takes two locks on one descriptor. ``flock``, because the kernel lists its holder's pid;
+and an open file description lock (fcntl(2), F_OFD_SETLK), because that one can be queried: a
+``status`` beside a ``start`` must not hold the lock itself, not even for a moment. Both belong to
+the open file, so both end with the process, however it ends.
 """
 
 import contextlib

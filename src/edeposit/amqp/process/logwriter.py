@@ -1,8 +1,8 @@
 """Log lines go through a bounded queue to a thread that writes them.
 
 A thread that logs or prints never waits for a disk, a pipe or a socket, and never gets its errors:
-on the I/O thread, waiting would stop the service and an error would end it. Lines that do not fit into the queue, or
-cannot be written, are counted, and the log says how many.
+on the I/O thread, waiting would stop the service and an error would end it. Lines that do not fit
+into the queue, or cannot be written, are counted, and the log says how many.
 """
 
 import contextlib
