@@ -137,7 +137,7 @@ def test_settings_can_be_overridden_by_file_and_environment(monkeypatch, tmp_pat
     monkeypatch.setenv("ANTIVIRUS_USE_CLAMD", "true")
     settings.reload()
     assert settings.USE_CLAMD is True
-    config.write_text('{"USE_CLAMD": "no"}')
+    config.write_text('{"CLAMD_PORT": "no"}')
     with pytest.raises(settings.SettingsError, match=r"antivirus\.json"):
         settings.reload()
     assert settings.USE_CLAMD is True

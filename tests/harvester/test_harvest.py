@@ -431,3 +431,15 @@ def test_an_odd_number_of_a_page_costs_that_link_only(serve, tmp_path, number):
     assert [book.title for book in result.publications] == ["A", "B"]
     assert result.errors == []
     assert site.paths("shop.example") == ["/", "/?p=2"]
+
+
+@pytest.mark.parametrize("link", ["http://shop.example/" + "x" * 10**6, "http://" + "y" * 10**6])
+def test_the_text_of_an_error_is_bounded(serve, tmp_path, link):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "shop.yaml").write_text(
+        'start: ["http://shop.example/"]\nitem: div\nfollow: "a::attr(href)"\nfields: {title: h1}\n'
+    )
+    serve({"shop.example": {"/": f'<div><a href="{link}">x</a></div>'.encode()}})
+    settings.substitute_globals({"HARVESTER_SOURCES_DIR": str(tmp_path / "s")})
+    (error,) = run("shop")["shop"].errors
+    assert len(str(error)) < 2000

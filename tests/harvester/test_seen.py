@@ -227,7 +227,7 @@ def test_the_database_of_another_program_is_left_alone(tmp_path):
 def test_a_file_that_cannot_be_written_is_a_clear_error(tmp_path):
     settings.substitute_globals({"DUP_FILTER_DATABASE": str(tmp_path / "file" / "x.sqlite")})
     (tmp_path / "file").write_text("no directory")
-    with pytest.raises(CacheError, match=r"x\.sqlite: the books sent are kept here"):
+    with pytest.raises(CacheError, match=r"x\.sqlite: the database of sent books cannot be used"):
         filter_publications([book()])
 
 

@@ -12,6 +12,8 @@ import time
 from concurrent.futures import Future
 from typing import Any
 
+import pika
+from pika.channel import Channel
 from pika.spec import Basic, BasicProperties
 
 from edeposit.amqp import contract
@@ -65,6 +67,16 @@ class PikaDaemon(BrokerDaemon):
         print(method_frame, properties, body)
 
     # --- for handlers, from any thread ------------------------------------------------------
+
+    @property
+    def connection(self) -> pika.SelectConnection | None:
+        """pika's connection; None while there is none. Only to be looked at."""
+        return self._link.connection if self._link is not None else None
+
+    @property
+    def channel(self) -> Channel | None:
+        """pika's channel; None while there is none. Only to be looked at."""
+        return self._link.channel if self._link is not None else None
 
     def ack(self, ack_delivery_tag: int) -> None:
         """Ack one message as soon as everything sent for it is confirmed.

@@ -1,8 +1,8 @@
 """Samples that show what a scanner looks into: each hides EICAR where only an unpacker finds it.
 
-Made in code, so that no file of this project is itself reported; EICAR (the test file of eicar.org,
-known to every scanner) lies in none of them as plain bytes, and is always a file of its own:
-signatures of it may be tied to the begin or the digest of a file.
+They are generated, so that no scanner reports a file of this project. EICAR, the test file of
+eicar.org that every scanner knows, is in none of them as plain bytes, and is always a file of its
+own: its signatures may match only at the start of a file, or its digest.
 """
 
 import base64
@@ -80,7 +80,7 @@ def long_member(size: int) -> bytes:
 
 def encrypted_zip() -> bytes:
     """A zip whose file needs a password."""
-    packed = zlib.compress(EICAR * 2)[:60]  # nobody can tell it from what a password makes
+    packed = zlib.compress(EICAR * 2)[:60]  # indistinguishable from encrypted bytes
     fields = (_DEFLATED, 1, zlib.crc32(EICAR), len(packed), len(EICAR), _NAME.encode())
     local = _local_header(*fields) + packed
     return local + _directory([(fields, 0)], len(local))
@@ -168,7 +168,7 @@ def pdf() -> bytes:
 
 def ole2() -> bytes:
     """A compound file, as of old Word documents, with one stream; see [MS-CFB]."""
-    # With gzip's extra field it gets longer than the 4096 bytes up to which streams lie elsewhere.
+    # gzip's extra field makes it longer than 4096 bytes; shorter streams are stored elsewhere.
     packed = gzip.compress(EICAR, mtime=0)
     extra = bytes(5000)
     stream = packed[:3] + b"\4" + packed[4:10] + struct.pack("<H", len(extra)) + extra + packed[10:]

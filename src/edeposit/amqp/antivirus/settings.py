@@ -55,7 +55,7 @@ _TABLE = (
         "ACCEPT",
         [],
         "kinds of content that may be called clean although ClamAV passes it "
-        "over, such as drm; the text of NotScannedError names the kind",
+        "over, such as drm; NotScannedError names the kind",
     ),
     Setting(
         "BLIND_SCANNER",

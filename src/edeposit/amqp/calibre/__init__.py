@@ -1,8 +1,8 @@
 """Conversion of e-books with calibre: ``ConversionRequest`` gives a ``ConversionResponse``.
 
-A plain library: usable without a broker. What must stay true: a stranger's e-book reaches neither
-the network nor a file of this machine, and no conversion takes more time, memory or disk than it
-may, or outlives its daemon.
+A plain library: usable without a broker. What must stay true: an e-book reaches neither the network
+nor a file of this machine, and no conversion exceeds its limits of time, memory and disk, or
+outlives its daemon.
 """
 
 import functools
@@ -36,7 +36,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-_PATIENCE = 5.0  # seconds that the threads of ended conversions get to remove their files
+_PATIENCE = 5.0  # seconds for the threads of ended conversions to remove their files
 
 
 def reactToAMQPMessage(message: Any, send_back: Callable[[Any], None]) -> Any:
@@ -78,8 +78,8 @@ def reactToAMQPMessage(message: Any, send_back: Callable[[Any], None]) -> Any:
 
 
 class _Progress:
-    """Sends progress on, from a thread of its own: a broker that takes nothing for a while must
-    not hold up the clock of the conversion. There are at most a hundred messages."""
+    """Forwards progress from its own thread: a broker that blocks must not delay the checks of the
+    conversion's limits. There are at most a hundred messages."""
 
     def __init__(self, send_back: Callable[[Any], None]) -> None:
         self._send_back = send_back
@@ -107,7 +107,7 @@ class _Progress:
 
 
 def on_start() -> None:
-    """Check the converter; remove what a killed daemon has left.
+    """Check the converter; remove files of a killed daemon.
 
     Raises:
         ConverterUnavailableError: calibre or its sandbox is missing.
@@ -117,6 +117,6 @@ def on_start() -> None:
 
 
 def on_exit() -> None:
-    """End the conversions that are still running, and remove their files."""
+    """End running conversions and remove their files."""
     runner.end_all()
     workdir.wait_until_unused(_PATIENCE)

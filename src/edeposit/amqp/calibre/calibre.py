@@ -47,7 +47,7 @@ def convert(
         input_format: one of ``INPUT_FORMATS``.
         output_format: one of ``OUTPUT_FORMATS``.
         b64_data: the e-book in base64; white space in it is skipped.
-        on_progress: called with per cent and text.
+        on_progress: called with percentage and text.
         charset: of the input; empty: calibre finds it out.
         options: of ``ebook-convert``, without dashes, with their values (True for those without);
             those in ALLOWED_OPTIONS.
@@ -91,9 +91,10 @@ def convert(
 def _content(b64_data: str) -> Base64Text:
     try:
         content = Base64Text(b64_data)
+        size = content.size
     except Base64Error as error:
         raise ValueError(f"b64_data is {error}") from error
-    if content.size > settings.MAX_INPUT_SIZE:
+    if size > settings.MAX_INPUT_SIZE:
         raise ValueError(f"The e-book is larger than {settings.MAX_INPUT_SIZE} bytes.")
     return content
 
@@ -117,17 +118,17 @@ def _check(outcome: runner.Outcome, work: Path) -> None:
 
 
 def _reason(outcome: runner.Outcome, work: Path) -> str:
-    """What calibre said: its last line first, then all of it, cut at the begin."""
+    """calibre's output: the last line first, then all of it, cut at the start."""
     text = _readable(f"{outcome.stdout}\n{outcome.stderr}", work)
     lines = text.splitlines()
     if not lines:
-        return f"ebook-convert ended with code {outcome.exit_code} and said nothing."
+        return f"ebook-convert exited with code {outcome.exit_code} and printed nothing."
     everything = "\n".join(lines)[-_MAX_REASON:]
     return f"{lines[-1][:1000]}\n\n{everything}"
 
 
 def _readable(text: str, work: Path) -> str:
-    """Without the noise of Qt and the name of the working directory."""
+    """The text without noise of Qt and names of the working directory."""
     for prefix in (f"{work}/", "/work/"):
         text = text.replace(prefix, "")
     lines = (line.rstrip() for line in text.splitlines())

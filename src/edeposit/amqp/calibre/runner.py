@@ -19,9 +19,9 @@ from edeposit.amqp.calibre import processes, sandbox, settings, workdir
 
 logger = logging.getLogger(__name__)
 
-# Of each of the two streams: its begin and its end are kept.
+# Of each stream; its start and end are kept.
 _MAX_TEXT = 1024**2
-# Seconds between two looks at clock, memory and disk.
+# Seconds between checks of time, memory, disk and processes.
 _TICK = 0.25
 _PERCENT = re.compile(rb"^(\d{1,3})% (.*)$", re.MULTILINE)
 
@@ -29,13 +29,13 @@ OnProgress = Callable[[int, str], None]
 
 
 class Outcome(NamedTuple):
-    """How a run has ended.
+    """The end of a run.
 
     Attributes:
-        exit_code: of ``ebook-convert``; negative: ended by that signal.
-        stdout: what it has printed.
-        stderr: the same.
-        killed_because: why it was ended by us; empty if it was not.
+        exit_code: of ``ebook-convert``; negative: killed by that signal.
+        stdout: its output.
+        stderr: its error output.
+        killed_because: why it was killed; empty if it exited by itself.
     """
 
     exit_code: int
@@ -45,7 +45,7 @@ class Outcome(NamedTuple):
 
 
 class _Text:
-    """A stream's text; of a long one the middle is dropped."""
+    """A stream's text; the middle of a long one is dropped."""
 
     def __init__(self) -> None:
         self._head = bytearray()
@@ -68,7 +68,7 @@ class _Text:
 
 
 class _Progress:
-    """Finds per cents in the output and tells them on, each once."""
+    """Finds percentages in the output and reports each once."""
 
     def __init__(self, tell: OnProgress | None) -> None:
         self._tell = tell
@@ -88,7 +88,7 @@ class _Progress:
 
 
 class _Limits(NamedTuple):
-    """When a conversion began (monotonic), what it may take, and who wants it ended."""
+    """Start (monotonic) and limits of a conversion, and whether it was cancelled."""
 
     started: float
     timeout: float
@@ -116,7 +116,7 @@ def run(
         work: its directory, see ``workdir``.
         arguments: its arguments; paths are relative to ``work``.
         limit_address_space: see ``sandbox.command``.
-        on_progress: called in this thread with per cent and text, whenever it has got further.
+        on_progress: called in this thread with percentage and text, whenever it increases.
         timeout: seconds; default: TIMEOUT.
         job: by which ``cancel`` finds it.
 
@@ -160,7 +160,7 @@ def run(
 
 
 def cancel(job: str) -> bool:
-    """Have a running conversion ended.
+    """End a running conversion.
 
     Returns:
         Whether there was one of that name.
@@ -173,7 +173,7 @@ def cancel(job: str) -> bool:
 
 
 def end_all() -> None:
-    """Have every conversion of this process ended, and begin no other: the daemon ends."""
+    """End all conversions of this process and start no more: the daemon exits."""
     _ending.set()
 
 
@@ -183,9 +183,9 @@ def _watch(
     progress: _Progress,
     limits: _Limits,
 ) -> str:
-    """Read until the process has ended; returns why it has to be ended, if it has."""
+    """Read until the process exits; returns why it must be killed, or an empty text."""
     next_look = 0.0
-    end = os.pidfd_open(process.pid)  # readable when it has ended
+    end = os.pidfd_open(process.pid)  # readable once it has exited
     try:
         with selectors.DefaultSelector() as selector:
             selector.register(end, selectors.EVENT_READ)
@@ -194,7 +194,7 @@ def _watch(
             while True:
                 ready = [key.fileobj for key, _ in selector.select(_TICK)]
                 if ready == [end]:
-                    return ""  # and all that it has printed is read
+                    return ""  # and all its output is read
                 for stream in texts:
                     if stream in ready:
                         data = stream.read1(65536)  # type: ignore[attr-defined]

@@ -1,9 +1,9 @@
-"""How ``ebook-convert`` is fenced in: what it can see, whom it is, how much it may take.
+"""The sandbox of ``ebook-convert``: what it sees, its account, its limits.
 
-An e-book is a stranger's program: HTML, scripts, archives, fonts. With bubblewrap (``bwrap``) the
-converter has no network, sees the system's programs read-only and its own directory, nothing else,
-and is process 2 of a PID namespace that ends with the daemon, so no child outlives it. Without
-bubblewrap there is still an account of its own, limits, and a signal when the daemon dies.
+An e-book is untrusted code: HTML, scripts, archives, fonts. In bubblewrap (``bwrap``) the converter
+has no network, sees only its own directory and, read-only, the system's programs, and runs in a PID
+namespace that ends with the daemon, so no child outlives it. Without bubblewrap there are still a
+separate account, limits, and a signal when the daemon dies.
 """
 
 import functools
@@ -63,10 +63,10 @@ def command(work: Path, arguments: list[str], *, limit_address_space: bool) -> l
     inner = [converter(), *arguments]
     _demand_fence()
     if is_fenced():
-        # Inside, because Linux (since 5.14) counts the processes of each user namespace.
+        # Inside, because Linux (since 5.14) counts processes by user namespace.
         inner = [*_bwrap(work), "--", *_process_limit(), *inner]
     else:
-        if os.geteuid() == 0:  # else it would count all that the daemon's account runs
+        if os.geteuid() == 0:  # else it would count every process of the daemon's account
             inner = [*_process_limit(), *inner]
         inner = ["env", "-i", *(f"{k}={v}" for k, v in environment(str(work)).items()), *inner]
     return [*_limits(limit_address_space), *_account(), *inner]
@@ -97,7 +97,7 @@ def is_fenced() -> bool:
 
 
 def check() -> None:
-    """Look whether conversions can run, and say in the log how they are fenced in.
+    """Check that conversions can run, and log whether they are sandboxed.
 
     Raises:
         ConverterUnavailableError: they cannot, or not as ``SANDBOX`` wants it.
@@ -113,7 +113,7 @@ def check() -> None:
     if problem:
         raise ConverterUnavailableError(f"{settings.RUN_AS} cannot use TMP_PATH: {problem}")
     logger.warning(
-        "converter: %s, without a sandbox: what is converted can reach the network and "
+        "converter: %s, without a sandbox: e-books can reach the network and "
         "read what its account can read (%s)",
         path,
         reason,
@@ -169,7 +169,7 @@ def _bwrap(work: Path) -> list[str]:
     for path in ("/tmp", "/dev/shm"):
         result += ["--size", size, "--tmpfs", path]
     result += ["--bind", str(work), _INSIDE, "--chdir", _INSIDE]
-    # Else they are file systems in memory without a bound.
+    # Otherwise these are unbounded file systems in memory.
     result += ["--remount-ro", "/dev", "--remount-ro", "/"]
     for name, value in environment(_INSIDE).items():
         result += ["--setenv", name, value]
@@ -178,7 +178,7 @@ def _bwrap(work: Path) -> list[str]:
 
 def _account() -> list[str]:
     entry = workdir.account()
-    # A daemon that dies takes its children along; with bubblewrap, all of them.
+    # The child dies with the daemon; in bubblewrap, so do all its descendants.
     result = ["setpriv", "--no-new-privs", "--pdeathsig", "KILL"]
     if entry is not None:
         result += [f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups"]

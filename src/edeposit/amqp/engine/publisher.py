@@ -99,23 +99,25 @@ class Outgoing:
         self.sent_at = 0.0
         self.suspect = False
         self.losses = 0
-        self.replace_properties(properties, own_id=own_id)
-        frames.check_address(exchange, routing_key, self.mandatory)
-
-    def replace_properties(self, properties: BasicProperties, *, own_id: bool = False) -> None:
-        """Take other properties, and encode them."""
         if own_id:
             self.id = properties.message_id
+            self.properties = properties
+            self.encoded = frames.encode_checked(properties)
         else:
-            self.id = new_message_id()
-            headers = properties.headers
-            if properties.message_id is not None:
-                properties.headers = {**(headers or {}), PAIRING_HEADER: self.id}
-            else:
-                properties.message_id = self.id
-                if headers and PAIRING_HEADER in headers:  # passed on from another message
-                    properties.headers = {**headers}
-                    del properties.headers[PAIRING_HEADER]
+            self.replace_properties(properties)
+        frames.check_address(exchange, routing_key, self.mandatory)
+
+    def replace_properties(self, properties: BasicProperties) -> None:
+        """Take other properties, and encode them."""
+        self.id = new_message_id()
+        headers = properties.headers
+        if properties.message_id is not None:
+            properties.headers = {**(headers or {}), PAIRING_HEADER: self.id}
+        else:
+            properties.message_id = self.id
+            if headers and PAIRING_HEADER in headers:  # passed on from another message
+                properties.headers = {**headers}
+                del properties.headers[PAIRING_HEADER]
         self.properties = properties
         self.encoded = frames.encode_checked(properties)
 

@@ -35,6 +35,9 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+# In characters, of an error in a progress message.
+_LONGEST_TEXT = 1000
+
 
 def get_all_publications(return_namedtuples: bool = True) -> list[Any]:
     """Harvest the sources that are switched on, and filter as the settings say.
@@ -128,7 +131,7 @@ def _harvest(sources: list[str] | None, progress: Callable[[SourceHarvested], No
             # One book that has no message form must not cost the answer with all others.
             new = [book for book, _, _ in sendable(sifted.new, failures)]
             books += new
-            texts = [str(error) for error in failures]
+            texts = [str(error)[:_LONGEST_TEXT] for error in failures]
             errors += [f"{result.name}: {text}" for text in texts]
             any_good |= bool(result.publications) or not result.errors
             found = len(result.publications)

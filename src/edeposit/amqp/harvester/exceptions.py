@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+# In characters: a hostile page may link to megabytes.
+_LONGEST = 500
+
 
 class HarvesterError(Exception):
     """Base of all errors of the harvester.
@@ -26,7 +29,7 @@ class FetchError(HarvesterError):
     """
 
     def __init__(self, message: str, url: str = "") -> None:
-        super().__init__(f"{message} ({url})" if url else message)
+        super().__init__(_at(message, url))
         self.url = url
 
 
@@ -39,7 +42,7 @@ class ExtractionError(HarvesterError):
     """
 
     def __init__(self, message: str, url: str = "", field: str = "") -> None:
-        super().__init__(f"{message} ({url})" if url else message)
+        super().__init__(_at(message, url))
         self.url = url
         self.field = field
 
@@ -106,3 +109,7 @@ class SelfTestError(HarvesterError):
         super().__init__("\n".join(lines))
         self.source = source
         self.checks = list(checks)
+
+
+def _at(message: str, url: str) -> str:
+    return f"{message[:_LONGEST]} ({url[:_LONGEST]})" if url else message

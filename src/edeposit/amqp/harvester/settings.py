@@ -21,7 +21,9 @@ __all__ = [
     "SettingsError",
     "describe",
     "get_all_constants",
+    "old_cache_path",
     "reload",
+    "seen_path",
     "state_file",
     "substitute_globals",
 ]
@@ -117,6 +119,17 @@ def state_file(name: str) -> Path:
         return Path("/var/lib/edeposit", name)
     state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     return Path(state, "edeposit", name)
+
+
+def seen_path() -> Path:
+    """The database of the sent books."""
+    name: str = _configuration.get("DUP_FILTER_DATABASE")
+    return Path(name).expanduser() if name else state_file("harvester.sqlite")
+
+
+def old_cache_path() -> Path:
+    """The cache of the first generation."""
+    return Path(_configuration.get("DUP_FILTER_FILE")).expanduser()
 
 
 # How programs and the daemon see this module; see ``Configuration``.

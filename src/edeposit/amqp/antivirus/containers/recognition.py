@@ -6,9 +6,9 @@ import struct
 from collections.abc import Iterator
 from typing import IO
 
-# Bytes from a file's begin that are enough to tell its format.
+# Bytes at the start of a file that are enough to recognise its format.
 HEAD = 4096
-# Containers in each other; one more than any clamd can be told to go.
+# Levels of containers; one more than clamd's MaxRecursion allows at most.
 MAX_DEPTH = 101
 _PIECE = 64 * 1024
 
@@ -82,7 +82,7 @@ UNKNOWN_TO_CLAMAV = frozenset(
         "Kindle DRM",
     }
 )
-# What clamd opens only with ScanArchive; the others have options of their own.
+# clamd opens these by options of their own, all others by ScanArchive.
 NO_ARCHIVES = frozenset({"OLE2", "PDF", "mail", "Mobipocket"})
 
 _MAIL = re.compile(

@@ -47,13 +47,6 @@ _SCHEMA = """CREATE TABLE seen (
 _INSERT = "INSERT OR IGNORE INTO seen VALUES (?, ?, ?, ?)"
 
 
-def default_paths() -> tuple[Path, Path]:
-    """Where database and cache of the first generation are, by the settings."""
-    database = settings.DUP_FILTER_DATABASE
-    path = Path(database).expanduser() if database else settings.state_file("harvester.sqlite")
-    return path, Path(settings.DUP_FILTER_FILE).expanduser()
-
-
 def load_cache() -> set[str]:
     """The identities of all books sent."""
     with SeenBooks() as seen:
@@ -104,9 +97,8 @@ class SeenBooks:
     """
 
     def __init__(self, path: Path | None = None, old_cache: Path | None = None) -> None:
-        default, default_old = default_paths()
-        self.path = path or default
-        self._old_cache = old_cache or (None if path else default_old)
+        self.path = path or settings.seen_path()
+        self._old_cache = old_cache or (None if path else settings.old_cache_path())
         with self._explained():
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             # One process at a time checks the file, and replaces it if it is broken.
@@ -285,7 +277,8 @@ class SeenBooks:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            raise CacheError(f"the books sent are kept here: {error}", str(self.path)) from error
+            message = f"the database of sent books cannot be used: {error}"
+            raise CacheError(message, str(self.path)) from error
 
 
 def _readable_rows(broken: sqlite3.Connection) -> Iterator[tuple[str | None, ...]]:
