@@ -45,7 +45,7 @@ def new_message_id() -> str:
 
 
 class Outgoing:
-    """One message to be published. Its properties are encoded at once, in the caller's thread.
+    """One message to be published. A caller's properties are encoded at once, in its thread.
 
     Args:
         properties: belongs to this message from now on; gets a ``message_id`` if it has none.
@@ -101,19 +101,18 @@ class Outgoing:
         self.sent_at = 0.0
         self.suspect = False
         self.losses = 0
-        if own_id:
-            self.id = properties.message_id
-        else:
-            self.id = _identify(properties)
+        self.id = properties.message_id if own_id else _identify(properties)
         self.properties = properties
+        # The daemon's own properties are encoded later, on the I/O thread: it writes larger
+        # batches then, and they cannot be wrong.
+        self.encoded = b"" if own_id else _encoded(properties)
         try:
-            self.encoded = frames.encode_properties(properties)
             # Channel 1 is a daemon's usual one, so its cached frame serves the publish.
             frames.publish_method(1, exchange, routing_key, self.mandatory)
         except UnencodableError:
             raise
-        except Exception as error:  # a value of a wrong type fails in many ways
-            raise UnencodableError(f"properties or address cannot be encoded: {error!r}") from error
+        except Exception as error:
+            raise UnencodableError(f"the address cannot be encoded: {error!r}") from error
 
     def frames(self, channel: int, frame_max: int) -> list[bytes]:
         """Encode the whole message for a channel.
@@ -127,12 +126,21 @@ class Outgoing:
                 self.exchange,
                 self.routing_key,
                 self.mandatory,
-                self.encoded,
+                self.encoded or _encoded(self.properties),
                 self.body,
                 frame_max,
             )
         except MemoryError as error:
             raise UnencodableError(f"no memory to send {len(self.body)} bytes") from error
+
+
+def _encoded(properties: BasicProperties) -> bytes:
+    try:
+        return frames.encode_properties(properties)
+    except (UnencodableError, MemoryError):
+        raise
+    except Exception as error:  # a value of a wrong type fails in many ways
+        raise UnencodableError(f"the properties cannot be encoded: {error!r}") from error
 
 
 def _identify(properties: BasicProperties) -> str:
