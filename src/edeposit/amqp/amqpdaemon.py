@@ -102,7 +102,9 @@ class AMQPDaemon(PikaDaemon):
         if request.uuid is None:
             return self._no_uuid(request, method_frame, body)
         try:
-            answer = self._react(decompress(body, properties.content_encoding), request)
+            if properties.content_encoding is not None:
+                body = decompress(body, properties.content_encoding)
+            answer = self._react(body, request)
             self._respond(request, serialize_bytes(answer))
         except BaseException as error:
             self.process_exception(error, request.uuid, answer_key(request), body)
@@ -201,16 +203,13 @@ class AMQPDaemon(PikaDaemon):
         self._answer(request, body, properties)
 
     def _answer(self, request: Request, body: bytes, properties: BasicProperties) -> None:
-        outgoing = self._to_answer(request, body, properties)
-        if request.delivery is not None:
-            outgoing.owner = request.delivery
-        self._send(outgoing)
+        self._send(self._to_answer(request, body, properties))
 
     def _to_answer(self, request: Request, body: bytes, properties: BasicProperties) -> Outgoing:
         exchange, key = self.output_exchange, request.routing_key
         if request.reply_to:
             exchange, key = "", request.reply_to
-        return self._checked(exchange, key, body, properties, own_id=True)
+        return self._checked(exchange, key, body, properties, owner=request.delivery, own_id=True)
 
     def _properties(
         self, request: Request, content_type: str, more: dict[str, Any] | None = None
@@ -295,7 +294,9 @@ def _second_parameter(react_fn: ReactFn) -> str | None:
         return None
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     if len(positional) < 2:
-        return None
+        # react_fn(*args) gets what the first generation gave it: the message and send_back.
+        takes_more = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        return "send_back" if takes_more else None
     return "uuid" if positional[1].name in ("UUID", "uuid") else "send_back"
 
 

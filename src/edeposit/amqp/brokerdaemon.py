@@ -60,6 +60,14 @@ class BrokerDaemon(DaemonRunnerWrapper):
     _journal: Journal
     _window: PrefetchWindow
 
+    def __init_subclass__(cls, *, wraps_body: bool = False, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "body" in vars(cls) and not wraps_body:
+            raise TypeError(
+                f"{cls.__name__}.body() would replace the daemon's consume loop: override"
+                " onMessageReceived() or onStart(), or derive from DaemonRunnerWrapper"
+            )
+
     def __init__(
         self,
         connection_param: pika.ConnectionParameters,

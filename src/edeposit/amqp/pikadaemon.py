@@ -184,17 +184,19 @@ class PikaDaemon(BrokerDaemon):
         body: bytes,
         properties: BasicProperties,
         *,
+        owner: Delivery | None = None,
         own_id: bool = False,
     ) -> Outgoing:
-        """A message of the delivery being handled, checked in the thread that sends it."""
+        """A message, by default of the delivery being handled, checked in its sender's thread."""
         link = self._running_link()
         limit = link.max_message_size
         if limit and len(body) > limit:
             raise MessageTooLargeError(len(body), limit)
-        owner = getattr(self._current, "delivery", None)
+        if owner is None:
+            owner = getattr(self._current, "delivery", None)
         done = self._ledger.on_published
         outgoing = Outgoing(exchange, routing_key, body, properties, done, owner, own_id=own_id)
-        if link.is_usable:
+        if len(outgoing.encoded) > 4000 and link.is_usable:  # every frame holds 4 kB
             frames.check_header(outgoing.encoded, link.frame_max)
         return outgoing
 

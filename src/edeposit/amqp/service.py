@@ -37,7 +37,7 @@ _MORE = {
 }
 
 
-class ServiceDaemon(AMQPDaemon):
+class ServiceDaemon(AMQPDaemon, wraps_body=True):
     """The daemon of one service, configured by its name.
 
     Args:
@@ -115,7 +115,7 @@ class ServiceDaemon(AMQPDaemon):
         super().onReload()
 
 
-class ServiceSender(SenderDaemon):
+class ServiceSender(SenderDaemon, wraps_body=True):
     """A daemon that sends unasked, through the exchange and with the output key of a service.
 
     Args:

@@ -145,7 +145,7 @@ def digest_of(delivery: Delivery) -> bytes:
     """A digest of all that is equal in each copy of a message.
 
     Raises:
-        UnencodableError: pika has decoded properties that cannot be encoded.
+        Exception: a user has put into the properties what cannot be encoded.
     """
     method, properties = delivery.method, delivery.properties
     if properties.headers and not properties.headers.keys().isdisjoint(_COUNTERS):
@@ -155,7 +155,7 @@ def digest_of(delivery: Delivery) -> bytes:
         }
     digest = hashlib.blake2b(digest_size=20)
     address = repr((method.exchange, method.routing_key)).encode("utf-8", "backslashreplace")
-    for part in (address, frames.encode_checked(properties)):
+    for part in (address, frames.encode_properties(properties)):
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
     digest.update(delivery.body)

@@ -117,7 +117,8 @@ class Ledger:
         """The handler is done: ack as soon as all replies are confirmed."""
         if delivery.state is not State.ENDED:
             delivery.state = State.FINISHED
-            self._end_if_done(delivery)
+            if not delivery.replies:
+                self._end_if_done(delivery)
 
     def finish_handle(self, handle: int) -> None:
         """As ``finish``, by what the handler knows as the delivery tag."""

@@ -111,9 +111,8 @@ class Outbox:
                 logger.info("a reply is dropped: the broker has taken its request back")
                 return
             delivery.replies[outgoing] = None
-        if not self._link.is_usable:
-            self._unsent[outgoing] = None
-        elif self._side.is_alert or type(outgoing) is not Outgoing:
+        # Without a connection ``settle`` keeps it.
+        if self._side.is_alert or type(outgoing) is not Outgoing:
             self._send_carefully(outgoing)
         else:
             self._link.publish(outgoing)
@@ -216,8 +215,9 @@ class Outbox:
         self.send(parked)
 
     def _not_parked(self, parked: ParkedCopy, error: PublishError) -> None:
-        if isinstance(error, UnencodableError) and parked.reduce():
-            self.send(parked)
+        reduced = parked.reduced() if isinstance(error, UnencodableError) else None
+        if reduced is not None:
+            self.send(reduced)
         elif isinstance(error, UnroutableError) and not parked.has_declared:
             parked.has_declared = True
             if parked.owner is not None:

@@ -19,7 +19,7 @@ from pika.channel import Channel
 
 from edeposit.amqp.engine import diagnosis
 from edeposit.amqp.engine.connection import BrokerConnection
-from edeposit.amqp.engine.publisher import Outgoing, encode, unroutable
+from edeposit.amqp.engine.publisher import Outgoing, unroutable
 from edeposit.amqp.errors import PublishError, RefusedError, RejectedError
 
 logger = logging.getLogger(__name__)
@@ -173,7 +173,7 @@ class SuspectChannel:
         outgoing = self._waiting.popleft()
         assert connection is not None
         try:
-            chunks = encode(outgoing, channel.channel_number, self._link.frame_max)
+            chunks = outgoing.frames(channel.channel_number, self._link.frame_max)
         except PublishError as error:
             outgoing.done(outgoing, error)
             self.resume()
