@@ -21,6 +21,13 @@ from edeposit.amqp.testing import wait_for
 SCRIPT = Path(__file__).parent / "daemons" / "plain.py"
 LONG = os.environ.get("EDEPOSIT_LONG_TESTS") == "1"
 
+needs_namespaces = pytest.mark.skipif(
+    os.geteuid() != 0
+    or subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"], check=False).returncode
+    != 0,
+    reason="namespaces are root's, and not in every container",
+)
+
 
 class Plain:
     """The plain daemon with files of its own."""
@@ -577,7 +584,7 @@ def test_a_user_without_a_home_gets_one_line(plain, action):
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+@needs_namespaces
 @pytest.mark.parametrize("action", ["start", "foreground"])
 @pytest.mark.parametrize(
     ("options", "problem"),
@@ -599,7 +606,7 @@ def test_a_pid_directory_that_is_full_or_read_only_is_one_line(plain, action, op
     assert done.stderr == f"plain: pid file {plain.pidfile}: {problem}\n"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a pid namespace")
+@needs_namespaces
 def test_a_daemon_that_is_process_1_can_be_asked_and_stopped(plain):
     outside = subprocess.Popen(
         ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
