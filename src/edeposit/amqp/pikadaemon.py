@@ -228,7 +228,9 @@ class PikaDaemon(BrokerDaemon):
         self.park(str(error))
 
     def _handler_failed(self, delivery: Delivery, error: BaseException) -> None:
-        self._park(delivery, f"{contract.name_of(error)} in the handler: {contract.describe(error)}")
+        self._park(
+            delivery, f"{contract.name_of(error)} in the handler: {contract.describe(error)}"
+        )
 
 
 def _copied(properties: BasicProperties) -> BasicProperties:
