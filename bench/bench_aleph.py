@@ -3,17 +3,22 @@
 * A search with 30 records against the simulator with 50 ms per reply: fetched one after another,
   as the first generation did, and as ours.
 * One record: our parse (lxml and the adapter for both dialects) against pymarc's own reader.
+* Text routines and whole records: nanoseconds per byte at 1 kB, 100 kB and 1 MB, worst of several
+  kinds of text; all are linear, so the three are alike.
 """
 
 import io
 import time
+from functools import partial
 from pathlib import Path
 
 import pymarc
 
-from edeposit.amqp.aleph import PublisherQuery, settings
+from edeposit.amqp.aleph import AlephRecord, PublisherQuery, settings
+from edeposit.amqp.aleph.cleaning import clean_date, clean_issn, hairs, split_isbn
 from edeposit.amqp.aleph.marcxml import MarcRecord
 from edeposit.amqp.aleph.simulator import AlephSimulator, Catalogue
+from edeposit.amqp.formats import isbn
 
 DATA = Path(__file__).parents[1] / "tests" / "aleph" / "data"
 ROUNDS = 5
@@ -43,8 +48,10 @@ def search():
 
         one = best(lambda: run(1))
         ours = best(lambda: run(30))
-    print(f"search, 30 records at 50 ms: one after another {one:.2f} s, ours {ours:.3f} s:"
-          f" {one / ours:.1f} times faster")  # fmt: skip
+    print(
+        f"search, 30 records at 50 ms: one after another {one:.2f} s, ours {ours:.3f} s:"
+        f" {one / ours:.1f} times faster"
+    )
 
 
 def parse():
@@ -64,6 +71,28 @@ def parse():
     print(f"one record: pymarc {theirs:.0f} us, ours {ours:.0f} us: {ours / theirs:.2f} times")
 
 
+KINDS = ("(", "[(<", ")", "1-", "80-251-0225-4 ", "ISBN ", "= + ", "a b, ", "&lt;&lt;", "2014-")
+
+
+def text_routines():
+    def record(text):
+        title = f'<datafield tag="245"><subfield code="a">{text}</subfield></datafield>'
+        number = f'<datafield tag="020"><subfield code="a">{text}</subfield></datafield>'
+        AlephRecord.read("nkc", "CZE01", "1", f"<record>{title}{number}</record>")
+
+    print("ns per byte, worst kind of text:      1 kB    100 kB      1 MB")
+    routines = (hairs, split_isbn, clean_issn, clean_date, isbn.find_all, isbn.is_valid, record)
+    for routine in routines:
+        worst = []
+        for size in (1_000, 100_000, 1_000_000):
+            texts = [(kind * (size // len(kind) + 1))[:size] for kind in KINDS]
+            if routine is record:
+                texts = [text.replace("<", " ") for text in texts]
+            worst.append(max(best(partial(routine, text), 2) for text in texts) / size * 1e9)
+        print(f"  {routine.__name__:28}" + "".join(f"{value:10.0f}" for value in worst))
+
+
 if __name__ == "__main__":
     search()
     parse()
+    text_routines()

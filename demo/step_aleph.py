@@ -6,9 +6,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 from edeposit.amqp import settings
-from edeposit.amqp.aleph import AuthorQuery, GenericQuery, ISBNQuery
-from edeposit.amqp.aleph.datastructures import (
+from edeposit.amqp.aleph import (
+    AuthorQuery,
     CountRequest,
+    GenericQuery,
+    ISBNQuery,
     ISBNValidationRequest,
     SearchRequest,
 )

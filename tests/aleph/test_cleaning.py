@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edeposit.amqp.aleph.cleaning import (
@@ -44,6 +44,7 @@ def test_hairs(text, cleaned):
     assert hairs(text) == cleaned
 
 
+@settings(deadline=None)
 @given(st.text("()[]<> ab:,-=+", max_size=60))
 def test_hairs_end_and_change_nothing_twice(text):
     assert hairs(hairs(text)) == hairs(text)

@@ -27,13 +27,28 @@ from edeposit.amqp.aleph.export import PostData, exportEPublication
 from .servers import NO_REPLY, send, server
 
 BOOK = EPublication(
-    ISBN=["80-251-0225-4"], invalid_ISBN=[], id_number="nkc1", nazev="Krakatit /",
-    podnazev=": román", vazba=FormatEnum.BROZ, cena="199", castDil="1", nazevCasti="První",
-    nakladatelVydavatel="Aventinum", datumVydani="10/1924", poradiVydani="1.",
-    zpracovatelZaznamu="ABA001", format="20 cm",
-    url="http://x.cz/", mistoVydani="Praha :", ISBNSouboruPublikaci=[], autori=["Karel Čapek"],
-    originaly=[], internal_url="http://y.cz/a/", anotace="Dobrá kniha.",
-)  # fmt: skip
+    ISBN=["80-251-0225-4"],
+    invalid_ISBN=[],
+    id_number="nkc1",
+    nazev="Krakatit /",
+    podnazev=": román",
+    vazba=FormatEnum.BROZ,
+    cena="199",
+    castDil="1",
+    nazevCasti="První",
+    nakladatelVydavatel="Aventinum",
+    datumVydani="10/1924",
+    poradiVydani="1.",
+    zpracovatelZaznamu="ABA001",
+    format="20 cm",
+    url="http://x.cz/",
+    mistoVydani="Praha :",
+    ISBNSouboruPublikaci=[],
+    autori=["Karel Čapek"],
+    originaly=[],
+    internal_url="http://y.cz/a/",
+    anotace="Dobrá kniha.",
+)
 
 
 def post(**changes):
@@ -44,17 +59,36 @@ def test_the_form_has_its_29_fields():
     fields = post()
     assert len(fields) == 29
     assert fields == {
-        "sid": "edeposit", "P0100LDR__": "-----nam-a22------a-4500", "P0200FMT__": "BK",
-        "P0300BAS__a": "49", "P07022001_b": "elektronický zdroj", "P1501IST1_a": "ox",
-        "P0501010__a": "80-251-0225-4", "P1601ISB__a": "80-251-0225-4", "P0502010__b": "brož.",
-        "P0503010__x": "20 cm", "P0504010__d": "199", "P0601010__a": "", "P0602010__b": "",
-        "P07012001_a": "Krakatit", "P07032001_e": "román", "P07042001_h": "1",
-        "P07052001_i": "První", "P0801205__a": "1.", "P0901210__a": "Praha",
-        "P0902210__c": "Aventinum", "P0903210__d": "10/1924",
-        "P1001330__a": "Nakladatelská anotace: Dobrá kniha.", "P110185640u": "http://x.cz/",
-        "P1301ZAK__b": "Karel Čapek", "P1302ZAK__c": "", "P1303ZAK__c": "", "P1401PJM__a": "",
-        "P1502IST1_b": "ABA001", "P1801URL__u": "http://y.cz/a/",
-    }  # fmt: skip
+        "sid": "edeposit",
+        "P0100LDR__": "-----nam-a22------a-4500",
+        "P0200FMT__": "BK",
+        "P0300BAS__a": "49",
+        "P07022001_b": "elektronický zdroj",
+        "P1501IST1_a": "ox",
+        "P0501010__a": "80-251-0225-4",
+        "P1601ISB__a": "80-251-0225-4",
+        "P0502010__b": "brož.",
+        "P0503010__x": "20 cm",
+        "P0504010__d": "199",
+        "P0601010__a": "",
+        "P0602010__b": "",
+        "P07012001_a": "Krakatit",
+        "P07032001_e": "román",
+        "P07042001_h": "1",
+        "P07052001_i": "První",
+        "P0801205__a": "1.",
+        "P0901210__a": "Praha",
+        "P0902210__c": "Aventinum",
+        "P0903210__d": "10/1924",
+        "P1001330__a": "Nakladatelská anotace: Dobrá kniha.",
+        "P110185640u": "http://x.cz/",
+        "P1301ZAK__b": "Karel Čapek",
+        "P1302ZAK__c": "",
+        "P1303ZAK__c": "",
+        "P1401PJM__a": "",
+        "P1502IST1_b": "ABA001",
+        "P1801URL__u": "http://y.cz/a/",
+    }
 
 
 @pytest.mark.parametrize(
@@ -84,9 +118,13 @@ def test_five_authors_objects_and_none():
 
 def test_lists_none_and_the_series():
     fields = post(
-        ISBN="80-251-0225-4", ISBNSouboruPublikaci=["80-204-0105-9"], url=["http://a/", "http://b"],
-        internal_url=None, anotace=None, cena=None,
-    )  # fmt: skip
+        ISBN="80-251-0225-4",
+        ISBNSouboruPublikaci=["80-204-0105-9"],
+        url=["http://a/", "http://b"],
+        internal_url=None,
+        anotace=None,
+        cena=None,
+    )
     assert fields["P0601010__a"] == "80-204-0105-9"
     assert fields["P0602010__b"] == "soubor : 80-204-0105-9"
     assert (fields["P110185640u"], fields["P1801URL__u"]) == ("http://a/", "")
@@ -124,9 +162,11 @@ def test_all_problems_are_said_at_once():
     with pytest.raises(InvalidExportDataException) as caught:
         post(nazev=None, vazba=None, nakladatelVydavatel="", ISBN=[])
     assert str(caught.value).splitlines() == [
-        "ISBN is required!", "Nazev is required!", "Vazba/forma is required!",
+        "ISBN is required!",
+        "Nazev is required!",
+        "Vazba/forma is required!",
         "Nakladatel is required!",
-    ]  # fmt: skip
+    ]
 
 
 def test_500_characters_pass():
@@ -144,6 +184,14 @@ def test_a_wrong_checksum_is_said(simulator, isbn):
 @pytest.mark.parametrize("isbn", ["978 80 251 0225 1", "978-80-251-0225-1", "8025102254"])
 def test_czech_isbns_pass_in_every_form(isbn):
     assert post(ISBN=[isbn])["P0501010__a"] == isbn
+
+
+@pytest.mark.parametrize(
+    "isbn", ["ISBN 80-251-0225-4", "80\u2013251\u20130225\u20134", "80-251-0225-4\u200b"]
+)
+def test_the_form_gets_the_number_alone(isbn):
+    fields = post(ISBN=[isbn], ISBNSouboruPublikaci=isbn)
+    assert fields["P0501010__a"] == fields["P0601010__a"] == "80-251-0225-4"
 
 
 def test_an_export_is_answered_with_the_isbn_as_it_came(simulator):

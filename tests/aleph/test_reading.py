@@ -77,8 +77,14 @@ def test_records_come_in_the_order_of_the_set_at_most_thirty(simulator):
     settings.substitute_globals({"MAX_RECORDS": 7})
     found = search(PublisherQuery("Aventinum"))
     assert [r.parsed_info.datumVydani for r in found] == [
-        "1920", "1922", "1924", "1933", "1934", "1934", "1936",
-    ]  # fmt: skip
+        "1920",
+        "1922",
+        "1924",
+        "1933",
+        "1934",
+        "1934",
+        "1936",
+    ]
     result = aleph.searchInAleph("nkc", "Aventinum", False, "wpb")
     rest = aleph.downloadRecords(result, from_doc=8)
     assert len(rest) == 3
@@ -121,28 +127,52 @@ def test_documents_in_both_dialects(simulator):
 @pytest.mark.parametrize(
     ("call", "error", "text"),
     [
-        (lambda: aleph.searchInAleph("nkc", "x", False, "bad"), InvalidAlephFieldException,
-         "Unknown field 'bad'!"),
+        (
+            lambda: aleph.searchInAleph("nkc", "x", False, "bad"),
+            InvalidAlephFieldException,
+            "Unknown field 'bad'!",
+        ),
         (lambda: aleph.searchInAleph("nkc&op=x", "x", False, "wtl"), InvalidAlephBaseException, ""),
-        (lambda: aleph.searchInAleph("other", "x", False, "wtl"), AlephException,
-         "Base other does not exist"),
+        (
+            lambda: aleph.searchInAleph("other", "x", False, "wtl"),
+            AlephException,
+            "Base other does not exist",
+        ),
         (lambda: aleph.searchInAleph("nkc", None, False, "wtl"), AlephException, "NoneType"),
-        (lambda: aleph.downloadMARCXML("1", "XYZ01"), LibraryNotFoundException,
-         "Can't download document doc_id: '1' (probably bad library: 'XYZ01')!"
-         "\nMessage: Invalid library XYZ01"),
-        (lambda: aleph.downloadMARCXML("999", "NKC01"), DocumentNotFoundException,
-         "Error reading document"),
+        (
+            lambda: aleph.downloadMARCXML("1", "XYZ01"),
+            LibraryNotFoundException,
+            "Can't download document doc_id: '1' (probably bad library: 'XYZ01')!"
+            "\nMessage: Invalid library XYZ01",
+        ),
+        (
+            lambda: aleph.downloadMARCXML("999", "NKC01"),
+            DocumentNotFoundException,
+            "Error reading document",
+        ),
         (lambda: aleph.downloadMARCXML("1", "A&B"), LibraryNotFoundException, ""),
-        (lambda: aleph.downloadMARCOAI("999", "nkc"), DocumentNotFoundException,
-         "Error reading document"),
-        (lambda: aleph.downloadMARCOAI("1", "xyz"), InvalidAlephBaseException,
-         "Invalid base\nThe base you are trying to access probably doesn't exist."),
-        (lambda: aleph.downloadRecords({"set_number": 77, "no_records": 2, "no_entries": 2}),
-         AlephException, "Set does not exist"),
-        (lambda: aleph.getDocumentIDs({"set_number": 77, "no_entries": 2}), AlephException,
-         "getDocumentIDs: Set does not exist"),
+        (
+            lambda: aleph.downloadMARCOAI("999", "nkc"),
+            DocumentNotFoundException,
+            "Error reading document",
+        ),
+        (
+            lambda: aleph.downloadMARCOAI("1", "xyz"),
+            InvalidAlephBaseException,
+            "Invalid base\nThe base you are trying to access probably doesn't exist.",
+        ),
+        (
+            lambda: aleph.downloadRecords({"set_number": 77, "no_records": 2, "no_entries": 2}),
+            AlephException,
+            "Set does not exist",
+        ),
+        (
+            lambda: aleph.getDocumentIDs({"set_number": 77, "no_entries": 2}),
+            AlephException,
+            "getDocumentIDs: Set does not exist",
+        ),
     ],
-)  # fmt: skip
+)
 def test_errors_of_the_server_are_named(simulator, call, error, text):
     with pytest.raises(error) as caught:
         call()

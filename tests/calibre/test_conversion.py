@@ -1,11 +1,9 @@
 """Conversions by the real ebook-convert: formats, bad input, hostile input, limits."""
 
-import contextlib
 import io
 import os
 import re
 import subprocess
-import tempfile
 import threading
 import time
 import zipfile
@@ -30,19 +28,7 @@ from edeposit.amqp.serializers.errors import SerializationError
 from edeposit.amqp.service import class_table
 from edeposit.amqp.testing import wait_for
 
-from .conftest import HTML, SENTENCE, b64, unb64
-
-
-@pytest.fixture
-def in_directory():
-    """Conversions work below a directory of the test's, which must be empty in the end."""
-    # Not pytest's: the account that converts has to get through.
-    with tempfile.TemporaryDirectory(prefix="edeposit-test-") as name:
-        path = Path(name)
-        path.chmod(0o755)
-        settings.substitute_globals({"TMP_PATH": name})
-        yield path
-        assert list(path.iterdir()) == []
+from .conftest import HTML, SENTENCE, b64, ebook_converts, unb64
 
 
 def text_of(data, name):
@@ -54,15 +40,6 @@ def text_of(data, name):
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         pages = [archive.read(n).decode() for n in archive.namelist() if "htm" in n]
     return "\n".join(re.sub(r"<[^>]+>", "", page) for page in pages)
-
-
-def ebook_converts():
-    """How many processes of conversions there are."""
-    count = 0
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            count += b"ebook-convert\0input." in path.read_bytes()
-    return count
 
 
 # --- formats ------------------------------------------------------------------------------------
@@ -142,10 +119,12 @@ def test_what_is_not_base64_is_a_value_error(data):
     ("source", "content", "words"),
     [
         ("epub", b"this is no zip", "Not a ZIP file|not a zip|BadZipfile|[Zz]ip"),
-        ("mobi", b"x" * 1000, "."), ("pdf", b"<h1>html</h1>", "."), ("docx", b"PK\x03\x04", "."),
+        ("mobi", b"x" * 1000, "."),
+        ("pdf", b"<h1>html</h1>", "."),
+        ("docx", b"PK\x03\x04", "."),
         ("epub", b"", "The epub file is empty"),
     ],
-)  # fmt: skip
+)
 def test_input_that_is_not_what_it_claims_is_told(in_directory, source, content, words):
     with pytest.raises(UserWarning, match=r"^Conversion failed:\n") as caught:
         convert(source, "epub", b64(content))
@@ -169,7 +148,7 @@ def test_the_last_line_of_calibre_comes_first(in_directory):
     assert "Traceback" not in lines[1]
 
 
-# --- what a conversion that was taken over could leave ---------------------------------------
+# --- results of a converter that was taken over ------------------------------------------------
 
 
 def planted(directory, kind, target):
@@ -240,7 +219,7 @@ def test_a_conversion_that_takes_too_long_is_ended_with_its_children(in_director
     ):
         convert("html", "pdf", b64(LARGE))
     assert time.monotonic() - started < 30
-    wait_for(lambda: ebook_converts() == 0, what="no converter is left")
+    wait_for(lambda: ebook_converts(in_directory) == 0, what="no converter is left")
 
 
 @pytest.mark.parametrize("fence", ["auto", "never"])
@@ -257,12 +236,12 @@ def test_the_end_of_the_daemon_ends_conversions(in_directory, fence, monkeypatch
 
     thread = threading.Thread(target=work)
     thread.start()
-    wait_for(lambda: ebook_converts() > 0, what="it converts")
+    wait_for(lambda: ebook_converts(in_directory) > 0, what="it converts")
     service.on_exit()
     thread.join(20)
     assert not thread.is_alive()
     assert len(failures) == 1
-    wait_for(lambda: ebook_converts() == 0, what="no converter is left")
+    wait_for(lambda: ebook_converts(in_directory) == 0, what="no converter is left")
     with pytest.raises(OSError, match="the daemon ends"):
         convert("html", "epub", b64(HTML))
 
@@ -345,12 +324,16 @@ def test_processes_that_leave_the_group_are_ended_too():
     pids = processes.descendants(process.pid)
     assert processes.memory_of(process.pid) > 0
     processes.end(process)
-    alive = [pid for pid in pids if Path(f"/proc/{pid}/cmdline").exists()
-             and b"sleep" in Path(f"/proc/{pid}/cmdline").read_bytes()]  # fmt: skip
+    alive = [
+        pid
+        for pid in pids
+        if Path(f"/proc/{pid}/cmdline").exists()
+        and b"sleep" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
     assert alive == []
 
 
-# --- the fence ----------------------------------------------------------------------------------
+# --- the sandbox --------------------------------------------------------------------------------
 
 
 def in_fence(tmp_path, *arguments):

@@ -1,6 +1,9 @@
 """The catalogue behind RabbitMQ: clients of 2015, the client, the tool, a server in trouble."""
 
 import json
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pika
 import pytest
@@ -17,6 +20,7 @@ from edeposit.amqp.aleph.datastructures import (
 from edeposit.amqp.aleph.simulator import AlephSimulator
 from edeposit.amqp.client import AMQPClient
 from edeposit.amqp.errors import RemoteError
+from edeposit.amqp.testing import wait_for
 
 from .programs import program
 
@@ -106,28 +110,56 @@ def test_a_search_of_the_first_generation_field_for_field(old_client):
     query = nt("GenericQuery", base="nkc", phrase="krakatit", considerSimilar=False, field="wtl")
     (record,) = json.loads(old_client(nt("SearchRequest", query=query))[1])["records"]
     assert set(record) == {
-        "__nt_name", "base", "library", "docNumber", "xml", "parsed_info", "semantic_info",
-    }  # fmt: skip
+        "__nt_name",
+        "base",
+        "library",
+        "docNumber",
+        "xml",
+        "parsed_info",
+        "semantic_info",
+    }
     assert record["__nt_name"] == "AlephRecord"
     assert (record["base"], record["library"]) == ("nkc", "CZE01")
     info = record["parsed_info"]
     assert info.pop("ISBN")[0].startswith("978-80-")
     assert info.pop("id_number").startswith("nkc")
     assert info == {
-        "__nt_name": "EPublication", "invalid_ISBN": [], "nazev": "Krakatit", "podnazev": "",
-        "vazba": "brož.", "cena": "Kč 199,00", "castDil": "", "nazevCasti": "",
-        "nakladatelVydavatel": "Aventinum", "datumVydani": "1924", "poradiVydani": "1. vyd.",
-        "zpracovatelZaznamu": "ABA001", "format": "21 cm", "url": [], "mistoVydani": "Praha",
+        "__nt_name": "EPublication",
+        "invalid_ISBN": [],
+        "nazev": "Krakatit",
+        "podnazev": "",
+        "vazba": "brož.",
+        "cena": "Kč 199,00",
+        "castDil": "",
+        "nazevCasti": "",
+        "nakladatelVydavatel": "Aventinum",
+        "datumVydani": "1924",
+        "poradiVydani": "1. vyd.",
+        "zpracovatelZaznamu": "ABA001",
+        "format": "21 cm",
+        "url": [],
+        "mistoVydani": "Praha",
         "ISBNSouboruPublikaci": [],
         "autori": [nt("Author", firstName="Karel", lastName="Čapek", title="")],
-        "originaly": [], "internal_url": [], "anotace": None,
-    }  # fmt: skip
+        "originaly": [],
+        "internal_url": [],
+        "anotace": None,
+    }
     assert record["semantic_info"] == nt(
-        "SemanticInfo", hasAcquisitionFields=False, acquisitionFields=[], ISBNAgencyFields=[],
-        descriptiveCatFields=[], descriptiveCatReviewFields=[], subjectCatFields=[],
-        subjectCatReviewFields=[], isClosed=False, isSummaryRecord=False, contentOfFMT="BK",
-        parsedSummaryRecordSysNumber="", summaryRecordSysNumber="",
-    )  # fmt: skip
+        "SemanticInfo",
+        hasAcquisitionFields=False,
+        acquisitionFields=[],
+        ISBNAgencyFields=[],
+        descriptiveCatFields=[],
+        descriptiveCatReviewFields=[],
+        subjectCatFields=[],
+        subjectCatReviewFields=[],
+        isClosed=False,
+        isSummaryRecord=False,
+        contentOfFMT="BK",
+        parsedSummaryRecordSysNumber="",
+        summaryRecordSysNumber="",
+    )
 
 
 def test_errors_travel_by_their_names(old_client):
@@ -157,11 +189,31 @@ def test_the_client_searches_exports_and_survives_the_servers_end(simulator):
     assert program("edeposit_amqp_alephdaemon.py", "status")[0] == 0
 
 
+def test_an_export_whose_daemon_was_killed_is_not_repeated(simulator):
+    with AMQPClient("aleph") as client, ThreadPoolExecutor(1) as pool:
+        (found,) = client.call(SearchRequest(ISBNQuery("80-251-0225-4"))).records
+        simulator.latency = 60
+        call = pool.submit(client.call, ExportRequest(found.parsed_info), 60)
+        wait_for(lambda: simulator.exports, 10, "the form has the book")
+        status = json.loads(program("edeposit_amqp_alephdaemon.py", "status", "--json")[1])
+        os.kill(status["pid"], signal.SIGKILL)
+        simulator.latency = 0
+        assert program("edeposit_amqp_alephdaemon.py", "start")[0] == 0
+        with pytest.raises(RemoteError) as caught:
+            call.result(60)
+        assert caught.value.name == "ExportOutcomeUnknownException"
+        assert len(simulator.exports) == 1
+        assert client.call(CountRequest(AuthorQuery("Verne"))) == CountResult(6)
+
+
 def test_the_tool_calls_with_an_expression(simulator):
     code, out, error = program(
-        "edeposit_amqp_tool.py", "--host", "aleph", "--call",
+        "edeposit_amqp_tool.py",
+        "--host",
+        "aleph",
+        "--call",
         'SearchRequest(ISBNQuery("80-251-0225-4"))',
-    )  # fmt: skip
+    )
     assert code == 0, error
     assert "Umění programování v UNIXu" in out
     code, _, error = program(

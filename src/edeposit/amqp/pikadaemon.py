@@ -8,9 +8,12 @@ handlers use and users override; how such a daemon lives is in ``brokerdaemon``.
 import copy
 import logging
 import threading
+import time
 from concurrent.futures import Future
 from typing import Any
 
+import pika
+from pika.channel import Channel
 from pika.spec import Basic, BasicProperties
 
 from edeposit.amqp import contract
@@ -38,7 +41,8 @@ class PikaDaemon(BrokerDaemon):
         output_key: its default routing key.
         name: name of pid file, log and status; default ``<virtual host>-<queue>``.
         concurrency: handler threads; with 1 the order of messages is kept. None = settings.
-        prefetch: unacked messages the broker may send ahead; 0 = ``concurrency + 1``.
+        prefetch: unacked messages the broker may send ahead; 0 = as many as the work allows, see
+            ``engine.prefetch``. None = settings.
         daemon_options: ``pid_dir``, ``log_target``, ``log_level``, ``stop_timeout`` (seconds) of
             ``DaemonRunnerWrapper``.
     """
@@ -63,6 +67,16 @@ class PikaDaemon(BrokerDaemon):
         print(method_frame, properties, body)
 
     # --- for handlers, from any thread ------------------------------------------------------
+
+    @property
+    def connection(self) -> pika.SelectConnection | None:
+        """pika's connection; None while there is none. Only to be looked at."""
+        return self._link.connection if self._link is not None else None
+
+    @property
+    def channel(self) -> Channel | None:
+        """pika's channel; None while there is none. Only to be looked at."""
+        return self._link.channel if self._link is not None else None
 
     def ack(self, ack_delivery_tag: int) -> None:
         """Ack one message as soon as everything sent for it is confirmed.
@@ -170,17 +184,19 @@ class PikaDaemon(BrokerDaemon):
         body: bytes,
         properties: BasicProperties,
         *,
+        owner: Delivery | None = None,
         own_id: bool = False,
     ) -> Outgoing:
-        """A message of the delivery being handled, checked in the thread that sends it."""
+        """A message, by default of the delivery being handled, checked in its sender's thread."""
         link = self._running_link()
         limit = link.max_message_size
         if limit and len(body) > limit:
             raise MessageTooLargeError(len(body), limit)
-        owner = getattr(self._current, "delivery", None)
+        if owner is None:
+            owner = getattr(self._current, "delivery", None)
         done = self._ledger.on_published
         outgoing = Outgoing(exchange, routing_key, body, properties, done, owner, own_id=own_id)
-        if link.is_usable:
+        if len(outgoing.encoded) > 4000 and link.is_usable:  # every frame holds 4 kB
             frames.check_header(outgoing.encoded, link.frame_max)
         return outgoing
 
@@ -198,39 +214,44 @@ class PikaDaemon(BrokerDaemon):
     def _handle(self, delivery: Delivery) -> None:
         self._current.delivery = delivery
         try:
-            if delivery.method.redelivered:
+            if delivery.error is not None:
+                self._refuse(delivery, delivery.error)
+            elif delivery.method.redelivered:
                 self._handle_noted(delivery)
-            elif self.onMessageReceived(delivery.method, delivery.properties, delivery.body):
-                self._running_link().post(self._ledger.finish, delivery)
+            else:
+                self._run_handler(delivery)
         finally:
             self._current.delivery = None
+
+    def _run_handler(self, delivery: Delivery) -> None:
+        started = time.monotonic()
+        is_done = self.onMessageReceived(delivery.method, delivery.properties, delivery.body)
+        delivery.seconds = time.monotonic() - started
+        if is_done:
+            self._running_link().post(self._finished, delivery)
 
     def _handle_noted(self, delivery: Delivery) -> None:
         """Handle a message that may be what has ended an earlier process."""
         deaths = self._journal.begin(delivery)
         try:
             if deaths >= DEATHS_MOST:
-                error = DeadlyRequestError(deaths)
-                self._refuse(delivery.method, delivery.properties, delivery.body, error)
-            elif self.onMessageReceived(delivery.method, delivery.properties, delivery.body):
-                self._running_link().post(self._ledger.finish, delivery)
+                self._refuse(delivery, DeadlyRequestError(deaths))
+            else:
+                self._run_handler(delivery)
         finally:
             self._journal.end(delivery)
 
-    def _refuse(
-        self,
-        method_frame: Basic.Deliver,
-        properties: BasicProperties,
-        body: bytes,
-        error: DeadlyRequestError,
-    ) -> None:
-        """Park the message being handled, which is not to be run."""
-        self.park(str(error))
+    def _refuse(self, delivery: Delivery, error: DeadlyRequestError | MemoryError) -> None:
+        """Do not handle a message: park it, or if it has no body here, give it back later."""
+        if isinstance(error, MemoryError):
+            logger.error("delivery %d is given back: no memory for its body", delivery.handle)
+            self._running_link().post(self._ledger.postpone, delivery)
+        else:
+            self.park(str(error))
 
     def _handler_failed(self, delivery: Delivery, error: BaseException) -> None:
-        self._park(
-            delivery, f"{contract.name_of(error)} in the handler: {contract.describe(error)}"
-        )
+        text = contract.describe(error)
+        self._park(delivery, f"{contract.name_of(error)} in the handler: {text}")
 
 
 def _copied(properties: BasicProperties) -> BasicProperties:

@@ -44,7 +44,7 @@ class ExportException(Exception):
 class ExportOutcomeUnknownException(ExportException):
     """The book may have been exported: no confirmation came, or the request came twice.
 
-    Whoever repeats the export without a look into the catalogue may export the book twice.
+    Search the catalogue before you repeat the export, or the book may be there twice.
     """
 
 

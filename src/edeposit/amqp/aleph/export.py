@@ -6,6 +6,7 @@ page that confirms it is a success, and if nobody can know the outcome, the erro
 """
 
 import logging
+import re
 from typing import Any
 
 import httpx2
@@ -20,6 +21,7 @@ from edeposit.amqp.aleph.exceptions import (
     InvalidExportDataException,
     InvalidISBNException,
 )
+from edeposit.amqp.formats.isbn import read as read_isbn
 from edeposit.amqp.serializers import iiOfAny
 
 logger = logging.getLogger(__name__)
@@ -82,8 +84,8 @@ class PostData:
         binding = _text(epub.vazba)
         fields = {"sid": settings.EDEPOSIT_EXPORT_SIGNATURE}
         fields.update(zip(_MEDIA_KEYS, _MEDIA.get(binding, _MEDIA["online"]), strict=True))
-        main_isbn = _first(epub.ISBN, "ISBN").upper()
-        series = _first(epub.ISBNSouboruPublikaci, "ISBNSouboruPublikaci").upper()
+        main_isbn = _isbn(_first(epub.ISBN, "ISBN"))
+        series = _isbn(_first(epub.ISBNSouboruPublikaci, "ISBNSouboruPublikaci"))
         annotation = _text(epub.anotace)
         fields.update(
             {
@@ -217,6 +219,13 @@ def _check_confirmed(reply: http.Reply) -> None:
             f"The outcome of the export is unknown: instead of the page of a successful export the"
             f" form answered: {page}"
         )
+
+
+def _isbn(text: str) -> str:
+    """As it is printed, but without a label, and with plain hyphens only."""
+    if isbn.is_valid(text) and not re.fullmatch("[0-9Xx -]+", text):
+        text = read_isbn(text)
+    return text.upper()
 
 
 def _is_unicode(text: str) -> bool:

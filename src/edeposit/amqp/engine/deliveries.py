@@ -11,7 +11,6 @@ from typing import Any
 
 from pika.spec import Basic, BasicProperties
 
-from edeposit.amqp.engine import frames
 from edeposit.amqp.engine.publisher import Done, Outgoing
 from edeposit.amqp.errors import PublishError, UnencodableError
 
@@ -42,17 +41,19 @@ class Delivery:
             is gone, several if the broker has delivered the message again on the same channel.
         replies: what was sent for it and is not confirmed yet, in order.
         identity: what its copies are recognised by, None if they cannot be; see ``jobs``.
-        deaths: how many processes have died while they handled it.
+        error: why it cannot be handled: there was no memory for its body.
+        seconds: how long its handler has run.
     """
 
     __slots__ = (
         "body",
-        "deaths",
+        "error",
         "handle",
         "identity",
         "method",
         "properties",
         "replies",
+        "seconds",
         "state",
         "tags",
     )
@@ -68,7 +69,8 @@ class Delivery:
         self.replies: dict[Outgoing, None] = {}
         self.state = State.WAITING
         self.identity: Any = UNKNOWN
-        self.deaths = 0
+        self.error: MemoryError | None = None
+        self.seconds = 0.0
 
 
 class ParkedCopy(Outgoing):
@@ -91,6 +93,8 @@ class ParkedCopy(Outgoing):
         mark: MarkParked,
         done: Done,
         owner: Delivery | None,
+        *,
+        only_reason: bool = False,
     ) -> None:
         self.source = source
         self.mark = mark
@@ -98,28 +102,22 @@ class ParkedCopy(Outgoing):
         self.cause: PublishError | None = None
         self.fallback: Outgoing | None = None
         self.has_declared = False
-        properties = _encodable(mark, source)
-        super().__init__("", queue, body, properties, done, owner)
+        try:
+            super().__init__("", queue, body, mark(*source, only_reason), done, owner)
+        except UnencodableError:
+            super().__init__("", queue, body, mark(*source, True), done, owner)
 
-    def reduce(self) -> bool:
-        """Keep only the headers that say why it is parked; False if that is so already.
+    def reduced(self) -> "ParkedCopy | None":
+        """The same with only the headers that say why it is parked; None if it is that already.
 
         The original's own headers may fill the frame by themselves.
         """
-        reduced = self.mark(*self.source, True)
-        if len(reduced.headers) >= len(self.properties.headers):
-            return False
-        self.replace_properties(reduced)
-        return True
-
-
-def _encodable(mark: MarkParked, source: tuple[BasicProperties, str, str, str]) -> BasicProperties:
-    properties = mark(*source, False)
-    try:
-        frames.encode_checked(properties)
-    except UnencodableError:
-        return mark(*source, True)
-    return properties
+        if len(self.properties.headers) <= len(self.mark(*self.source, True).headers):
+            return None
+        queue, done, owner = self.routing_key, self.done, self.owner
+        copy = ParkedCopy(queue, self.source, self.body, self.mark, done, owner, only_reason=True)
+        copy.original, copy.cause, copy.fallback = self.original, self.cause, self.fallback
+        return copy
 
 
 def park_reply(

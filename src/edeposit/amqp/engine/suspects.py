@@ -17,7 +17,7 @@ from typing import Any
 import pika
 from pika.channel import Channel
 
-from edeposit.amqp.engine import diagnosis, frames
+from edeposit.amqp.engine import diagnosis
 from edeposit.amqp.engine.connection import BrokerConnection
 from edeposit.amqp.engine.publisher import Outgoing, unroutable
 from edeposit.amqp.errors import PublishError, RefusedError, RejectedError
@@ -48,6 +48,9 @@ class SuspectChannel:
         link: the connection.
         spared: an exchange that is never taken for bad; the main channel watches it.
         confirm_timeout: seconds until an unconfirmed message is taken for refused.
+
+    Attributes:
+        is_alert: there is a suspect, or an exchange that is known to be bad.
     """
 
     def __init__(self, link: BrokerConnection, spared: str, confirm_timeout: float) -> None:
@@ -59,6 +62,7 @@ class SuspectChannel:
         self._sent_at = 0.0
         self._channel: Channel | None = None
         self._opening = False
+        self.is_alert = False
         self._bad: dict[str, float] = {}
         self._suspected: set[str] = set()
 
@@ -79,6 +83,7 @@ class SuspectChannel:
 
     def publish(self, outgoing: Outgoing) -> None:
         """Send a message when its turn comes."""
+        self.is_alert = True
         self._waiting.append(outgoing)
         if outgoing.exchange != self._spared:
             self._suspected.add(outgoing.exchange)
@@ -109,6 +114,7 @@ class SuspectChannel:
         """Go on with what waits, if there is a connection."""
         if not self._waiting and self._current is None:
             self._suspected.clear()
+            self.is_alert = bool(self._bad)
         if self._current is not None or not self._waiting or not self._link.is_usable:
             return
         if self._channel is not None and self._channel.is_open:
@@ -167,15 +173,7 @@ class SuspectChannel:
         outgoing = self._waiting.popleft()
         assert connection is not None
         try:
-            chunks = frames.publish_frames(
-                channel.channel_number,
-                outgoing.exchange,
-                outgoing.routing_key,
-                outgoing.mandatory,
-                outgoing.encoded,
-                outgoing.body,
-                self._link.frame_max,
-            )
+            chunks = outgoing.frames(channel.channel_number, self._link.frame_max)
         except PublishError as error:
             outgoing.done(outgoing, error)
             self.resume()
@@ -213,11 +211,20 @@ class SuspectChannel:
             text = " ".join(str(getattr(reason, "reply_text", reason)).split())
             outgoing.done(outgoing, RejectedError(f"the broker does not take it: {text}", code))
         elif outgoing is not None:
-            self._waiting.appendleft(outgoing)
+            self._lost(outgoing)
         self._link.ioloop.call_later(_OPEN_AGAIN_AFTER, self.resume)
+
+    def _lost(self, outgoing: Outgoing) -> None:
+        outgoing.losses += 1
+        if outgoing.losses < 2 * _SUSPECT_AFTER:
+            self._waiting.appendleft(outgoing)
+        else:  # the others have to go on
+            text = f"the connection was lost {outgoing.losses} times over it"
+            outgoing.done(outgoing, RejectedError(text, 0))
 
     def _note_bad(self, exchange: str) -> None:
         self._bad.pop(exchange, None)
         self._bad[exchange] = time.monotonic()
+        self.is_alert = True
         if len(self._bad) > _BAD_MOST:
             del self._bad[next(iter(self._bad))]

@@ -98,7 +98,7 @@ def find_all(text: str) -> list[str]:
 def candidates(text: str) -> Iterator[str]:
     """What looks like an ISBN inside a text, in order, whether its check digit is right or wrong.
 
-    A publisher may have printed a wrong check digit. An ISMN (979-0) is no candidate.
+    A publisher may have printed a wrong check digit. An ISMN (979-0) is not one.
     """
     parts = _parts(_LABEL.sub("|", text.translate(_PLAIN)))
     start = 0
@@ -119,7 +119,7 @@ def split(text: str) -> tuple[str, str]:
     label = _LABEL.match(plain)
     rest = plain[label.end() :] if label else plain
     parts = _parts(rest) if rest[:1].isdigit() else []
-    window = _window(parts, 0, _LONG) or _window(parts, 0, _SHORT)
+    window = parts and (_window(parts, 0, _LONG) or _window(parts, 0, _SHORT))
     if number := _number(window):
         rest = rest[window[-1].end :]
     return number, rest.strip()
@@ -144,6 +144,11 @@ def _parts(text: str) -> list[_Part]:
 
 def _window(parts: list[_Part], start: int, length: int) -> list[_Part]:
     """The parts from this one on, if they look like an ISBN of this length; else none."""
+    first = parts[start]
+    if length == _LONG and not first.text.startswith(_LONG_PREFIXES):
+        return []
+    if first.joint == "-" and len(first.text) != _LONG:  # a piece of a longer number
+        return []
     window: list[_Part] = []
     missing = length
     for part in parts[start : start + _MOST_PARTS]:
@@ -154,12 +159,12 @@ def _window(parts: list[_Part], start: int, length: int) -> list[_Part]:
     if missing:
         return []
     digits = "".join(part.text for part in window).upper()
-    if not digits[:-1].isdigit() or (length == _LONG and not digits.startswith(_LONG_PREFIXES)):
+    if not digits[:-1].isdigit():
         return []
     valid = not _fault(digits)
     end = start + len(window)
-    if parts[start].joint == "-" or (end < len(parts) and parts[end].joint == "-"):
-        # A piece of a longer number, unless 13 digits without a hyphen say that they are one.
+    if first.joint == "-" or (end < len(parts) and parts[end].joint == "-"):
+        # A piece of a longer number, unless it is 13 digits without a hyphen.
         return window if valid and length == _LONG and len(window) == 1 else []
     joints = {part.joint for part in window[1:]}
     if " " not in joints:
@@ -172,7 +177,7 @@ def _window(parts: list[_Part], start: int, length: int) -> list[_Part]:
 
 
 def _fault(digits: str) -> str:
-    """Why the digits are no ISBN; empty if they are one."""
+    """Why the digits are not an ISBN; empty if they are one."""
     if digits.startswith(_ISMN) and len(digits) == _LONG:
         return "979-0 begins an ISMN, the number of printed music"
     if len(digits) not in (_SHORT, _LONG):

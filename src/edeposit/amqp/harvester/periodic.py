@@ -1,10 +1,10 @@
-"""What the harvester's daemon does: harvest when it is due, send, until it is told to end.
+"""What the harvester's daemon does until it ends: harvest when it is due, and send.
 
 A harvest is due a fixed time after the start of the last one. The time of the last one is on disk,
-so a harvest that was missed while the daemon was down is made at its start, and a restart does not
-make an extra one. What must stay true: only a complete harvest is noted, so one that was
-interrupted is made again; the end is prompt even in the middle of a harvest; what was not confirmed
-by then is not marked.
+so a harvest that was missed while the daemon was down is made when it starts, and a restart makes
+no extra one. What must stay true: only a complete harvest is noted, so one that failed or was
+interrupted is made again; the daemon ends promptly even in the middle of a harvest; books that were
+not confirmed by then are not marked.
 """
 
 import contextlib
@@ -22,12 +22,11 @@ from edeposit.amqp.harvester import settings
 from edeposit.amqp.harvester.crawl import SourceResult, harvest, wanted_sources
 from edeposit.amqp.harvester.exceptions import HarvesterError
 from edeposit.amqp.harvester.filters import SeenBooks, Sieve
-from edeposit.amqp.harvester.filters.dup_filter import default_paths
 from edeposit.amqp.harvester.sending import Report, Send, send_books
 
 logger = logging.getLogger(__name__)
 
-# A waiting daemon looks at clock and settings this often (s): both may be changed meanwhile.
+# A waiting daemon looks at clock and settings this often (s), because both may change.
 _LOOK = 30.0
 # After a failed harvest (s); doubled after each further one.
 _FIRST_PAUSE, _MOST_DOUBLINGS = 300.0, 20
@@ -38,7 +37,7 @@ Work = Callable[[Send, threading.Event], None]
 
 
 def prepare(interval: float | None = None, sources: list[str] | None = None) -> Work:
-    """Check the surroundings, and return the work of the daemon.
+    """Check what the daemon needs, and return its work.
 
     Args:
         interval: seconds between two harvests; None: the setting HARVESTER_INTERVAL.
@@ -87,7 +86,7 @@ def harvest_and_send(send: Send, end: threading.Event, sources: list[str] | None
 def until(
     end: threading.Event, results: Callable[[threading.Event], Iterator[SourceResult]]
 ) -> Generator[SourceResult, None, None]:
-    """Results as they come, up to the end; what still runs then is told to stop, and left alone.
+    """Results as they come, up to the end; what still runs then is told to stop and not waited for.
 
     Args:
         end: when it is set. Results that come after it are cut short, and so not passed on.
@@ -127,7 +126,7 @@ def state_path() -> Path:
     """Where the time of the last harvest is kept, by the settings."""
     if settings.HARVESTER_STATE:
         return Path(settings.HARVESTER_STATE).expanduser()
-    return default_paths()[0].with_name("harvester-last.json")
+    return settings.seen_path().with_name("harvester-last.json")
 
 
 class Schedule:
@@ -140,7 +139,7 @@ class Schedule:
 
     def __init__(self, interval: float | None = None, path: Path | None = None) -> None:
         self._interval = interval
-        self._noted: float | None = None
+        self._unwritten: float | None = None
         self.path = path or state_path()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -154,8 +153,8 @@ class Schedule:
 
     def last(self) -> float | None:
         """Start of the last complete harvest, in seconds since the epoch; None if not known."""
-        if self._noted is not None:
-            return self._noted
+        if self._unwritten is not None:
+            return self._unwritten
         try:
             started = json.loads(self.path.read_text("utf-8"))["started"]
             return float(started)
@@ -181,7 +180,6 @@ class Schedule:
         Raises:
             HarvesterError: the state cannot be written.
         """
-        self._noted = started
         new = self.path.with_name(f"{self.path.name}.new")
         try:
             with open(new, "w", encoding="utf-8") as file:
@@ -189,7 +187,9 @@ class Schedule:
                 file.flush()
                 os.fsync(file.fileno())
             new.replace(self.path)
+            self._unwritten = None
         except OSError as error:
+            self._unwritten = started
             raise HarvesterError(f"{self.path}: the state cannot be kept here: {error}") from error
 
     def run(self, harvest: Callable[[], object], end: threading.Event) -> None:

@@ -144,11 +144,17 @@ def _record(position: int, row: dict[str, Any]) -> str:
         _field("040", " ", " ", ("a", "ABA001"), ("b", "cze")),
         _field("100", "1", " ", ("a", row["author"]), ("4", "aut")),
         _field("245", "1", "0", ("a", f"{row['title']} /")),
-        _field("260", " ", " ", ("a", f"{row['place']} :"), ("b", f"{row['publisher']},"),
-               ("c", row["year"])),
+        _field(
+            "260",
+            " ",
+            " ",
+            ("a", f"{row['place']} :"),
+            ("b", f"{row['publisher']},"),
+            ("c", row["year"]),
+        ),
         _field("300", " ", " ", ("a", "200 s. ;"), ("c", "21 cm")),
         _field("901", " ", " ", ("f", "1. vyd.")),
-    ]  # fmt: skip
+    ]
     return (
         '<record xmlns="http://www.loc.gov/MARC21/slim/"><leader>-----nam-a22------a-4500</leader>'
         f'<controlfield tag="001">nkc20990{position:05d}</controlfield>'

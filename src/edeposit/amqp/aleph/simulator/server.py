@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 from xml.sax.saxutils import escape, quoteattr
 
@@ -183,7 +183,6 @@ class AlephSimulator:
                     self.close_connection = True
                     return
                 simulator.requests.append(self.path)
-                time.sleep(simulator.latency)
                 url = urlsplit(self.path)
                 query = {key: values[0] for key, values in parse_qs(url.query).items()}
                 self._reply(200, *simulator.answer(url.path, query))
@@ -204,6 +203,7 @@ class AlephSimulator:
                 self._reply(200, "text/html", json.dumps(fields, ensure_ascii=False), "OK")
 
             def _reply(self, status: int, kind: str, text: str, info: str = "") -> None:
+                time.sleep(simulator.latency)
                 body = text.encode("utf-8")
                 self.send_response(status)
                 self.send_header("Content-Type", f"{kind}; charset=utf-8")
@@ -222,47 +222,58 @@ class AlephSimulator:
 _SESSION = "<session-id>SIMULATOR</session-id>"
 
 
+class _Dialect(NamedTuple):
+    """How one kind of MARC in XML is written."""
+
+    start: str
+    end: str
+    leader: str
+    control: str
+    data: str
+    subfield: str
+
+
+_MARC21 = _Dialect(
+    start='<record xmlns="http://www.loc.gov/MARC21/slim/">',  # the slash at the end is Aleph's
+    end="</record>",
+    leader="<leader>{}</leader>",
+    control="<controlfield tag={}>{}</controlfield>",
+    data="<datafield tag={} ind1={} ind2={}>{}</datafield>",
+    subfield="<subfield code={}>{}</subfield>",
+)
+_OAI_MARC = _Dialect(
+    start="<oai_marc>",
+    end="</oai_marc>",
+    leader='<fixfield id="LDR">{}</fixfield>',
+    control="<fixfield id={}>{}</fixfield>",
+    data="<varfield id={} i1={} i2={}>{}</varfield>",
+    subfield="<subfield label={}>{}</subfield>",
+)
+
+
 def marc21(record: MarcRecord) -> str:
     """A record in MARC 21 XML, with the namespace as Aleph writes it."""
-    return _write(
-        record, '<record xmlns="http://www.loc.gov/MARC21/slim/">', "</record>",
-        "<leader>{}</leader>", ("controlfield", "tag"), ("datafield", "tag", "ind1", "ind2"),
-        "code",
-    )  # fmt: skip
+    return _write(record, _MARC21)
 
 
 def oai_marc(record: MarcRecord) -> str:
     """A record in OAI MARC."""
-    return _write(
-        record, "<oai_marc>", "</oai_marc>", '<fixfield id="LDR">{}</fixfield>',
-        ("fixfield", "id"), ("varfield", "id", "i1", "i2"), "label",
-    )  # fmt: skip
+    return _write(record, _OAI_MARC)
 
 
-def _write(
-    record: MarcRecord,
-    start: str,
-    end: str,
-    leader: str,
-    control: tuple[str, str],
-    data: tuple[str, str, str, str],
-    code: str,
-) -> str:
-    parts = [start]
+def _write(record: MarcRecord, dialect: _Dialect) -> str:
+    parts = [dialect.start]
     if record.leader:
-        parts.append(leader.format(escape(record.leader)))
-    name, tag = control
-    for key, value in record.controls.items():
-        parts.append(f"<{name} {tag}={quoteattr(key)}>{escape(value)}</{name}>")
-    name, tag, ind1, ind2 = data
+        parts.append(dialect.leader.format(escape(record.leader)))
+    for tag, value in record.controls.items():
+        parts.append(dialect.control.format(quoteattr(tag), escape(value)))
     for field in record.record.get_fields():
         if field.indicators is None:  # a control field
             continue
-        first, second = quoteattr(field.indicators.first), quoteattr(field.indicators.second)
-        parts.append(f"<{name} {tag}={quoteattr(field.tag)} {ind1}={first} {ind2}={second}>")
-        for subfield in field.subfields:
-            text = escape(subfield.value)
-            parts.append(f"<subfield {code}={quoteattr(subfield.code)}>{text}</subfield>")
-        parts.append(f"</{name}>")
-    parts.append(end)
-    return "".join(parts)
+        subfields = (
+            dialect.subfield.format(quoteattr(subfield.code), escape(subfield.value))
+            for subfield in field.subfields
+        )
+        head = map(quoteattr, (field.tag, field.indicators.first, field.indicators.second))
+        parts.append(dialect.data.format(*head, "".join(subfields)))
+    return "".join([*parts, dialect.end])
