@@ -1,6 +1,7 @@
 """edeposit.amqp: Python functions as Unix daemons behind RabbitMQ."""
 
 import re
+from glob import glob
 from pathlib import Path
 
 from setuptools import find_namespace_packages, setup
@@ -29,6 +30,7 @@ EXTRAS = {
         # site/download.py gives it a network backend; tests/harvester/test_fetcher.py says when
         # that changes.
         "httpx2>=2.16,<3",
+        "idna>=3.7",
         "lxml>=4.9",
         "nh3>=0.2.18",
         "protego>=0.3",
@@ -43,6 +45,7 @@ EXTRAS = {
 TESTING = EXTRAS["testing"]
 EXTRAS["all"] = sorted({need for needs in EXTRAS.values() for need in needs} - set(TESTING))
 DEVELOPMENT = [
+    "argparse-manpage",
     "beautifulsoup4",
     "build",
     "clamd",
@@ -58,6 +61,7 @@ DEVELOPMENT = [
     "pytest-xdist",
     "requests",
     "ruff",
+    "shtab",
     "sphinx",
     "twine",
     "types-PyYAML",
@@ -90,10 +94,8 @@ setup(
     },
     # In share/ of the environment: what an operator copies, or `make install` uses.
     data_files=[
-        (
-            "share/edeposit-amqp/systemd",
-            sorted(str(path.relative_to(HERE)) for path in HERE.glob("systemd/*")),
-        )
+        (f"share/edeposit-amqp/{directory}", sorted(glob(f"{directory}/*", root_dir=HERE)))
+        for directory in ("systemd", "manual/man1", "manual/bash", "manual/zsh")
     ],
     scripts=sorted(str(path.relative_to(HERE)) for path in HERE.glob("bin/*.py")),
     install_requires=[

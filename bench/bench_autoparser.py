@@ -52,8 +52,10 @@ def table():
         spent = time.perf_counter() - started
         plain, changed = measure(design, learned), measure(design, learned, changed=True)
         mean, worst = draws(design)
-        print(f"{design.name:30}  {design.examples:<8}  {len(learned):<6}  {plain.percent:5.1f} %"
-              f"  {changed.percent:5.1f} %  {mean:9.1f} %  {worst:5.1f}  {spent:.2f}")  # fmt: skip
+        print(
+            f"{design.name:30}  {design.examples:<8}  {len(learned):<6}  {plain.percent:5.1f} %"
+            f"  {changed.percent:5.1f} %  {mean:9.1f} %  {worst:5.1f}  {spent:.2f}"
+        )
         total, right = total + plain.total, right + plain.right
         if "--wrong" in sys.argv:
             for name, got, want in plain.wrong:
@@ -77,8 +79,10 @@ def speed():
             for rule in rules:
                 rule.first(page)
         both = time.perf_counter() - parsed
-        print(f"{design.name}: parse {(parsed - started) / rounds * 1e6:.0f} us, parse and "
-              f"{len(rules)} fields {both / rounds * 1e6:.0f} us per page")  # fmt: skip
+        print(
+            f"{design.name}: parse {(parsed - started) / rounds * 1e6:.0f} us, parse and "
+            f"{len(rules)} fields {both / rounds * 1e6:.0f} us per page"
+        )
 
 
 if __name__ == "__main__":

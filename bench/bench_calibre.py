@@ -50,9 +50,11 @@ def main():
         node = stack.enter_context(RabbitNode())
         node.add_vhost("bench")
         os.environ |= {
-            **node.env(), "RABBITMQ_CALIBRE_VIRTUALHOST": "bench",
-            "PID_DIR": f"{directory}/run", "LOG_TARGET": f"{directory}/log",
-        }  # fmt: skip
+            **node.env(),
+            "RABBITMQ_CALIBRE_VIRTUALHOST": "bench",
+            "PID_DIR": f"{directory}/run",
+            "LOG_TARGET": f"{directory}/log",
+        }
         settings.reload()
         create("calibre")
         for concurrency in (1, 2, 1, 2):

@@ -63,9 +63,11 @@ def json_file():
 
 
 RUNS = {
-    "books alone (no filter)": only_make, "first run: all new": through_the_filter,
-    "second run: none new": through_the_filter, "JSON file, once a batch": json_file,
-}  # fmt: skip
+    "books alone (no filter)": only_make,
+    "first run: all new": through_the_filter,
+    "second run: none new": through_the_filter,
+    "JSON file, once a batch": json_file,
+}
 
 
 def measure(function):
@@ -76,10 +78,17 @@ def measure(function):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start, cpu = time.perf_counter(), time.process_time()
     passed = function()
-    print(json.dumps([
-        passed, time.perf_counter() - start, time.process_time() - cpu,
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, before / 1024,
-    ]))  # fmt: skip
+    print(
+        json.dumps(
+            [
+                passed,
+                time.perf_counter() - start,
+                time.process_time() - cpu,
+                resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+                before / 1024,
+            ]
+        )
+    )
 
 
 def main():

@@ -77,12 +77,17 @@ def plain(base):
         page = BeautifulSoup(session.get(url).text, "html.parser")
         pages, _, binding = last_cell(page, "RozsahVazba").get_text().partition("/")
         isbn, _, ean = last_cell(page, "IsbnEan").get_text().partition("/")
-        books.append((
-            page.find("div", id="contentDetail").h1.get_text(),
-            [a.get_text() for a in last_cell(page, "Autor").find_all("a")],
-            last_cell(page, "BeznaCena").get_text(), pages.strip(), binding.strip(),
-            isbn.strip(), ean.strip(),
-        ))  # fmt: skip
+        books.append(
+            (
+                page.find("div", id="contentDetail").h1.get_text(),
+                [a.get_text() for a in last_cell(page, "Autor").find_all("a")],
+                last_cell(page, "BeznaCena").get_text(),
+                pages.strip(),
+                binding.strip(),
+                isbn.strip(),
+                ean.strip(),
+            )
+        )
     return books
 
 
@@ -90,10 +95,17 @@ def ours(_base):
     (result,) = crawl.harvest(["ben_cz"])
     assert not result.errors, result.errors[:3]
     return [
-        (book.title, [author.name for author in book.authors], book.price, book.optionals.pages,
-         book.optionals.binding, book.optionals.ISBN, book.optionals.EAN)
+        (
+            book.title,
+            [author.name for author in book.authors],
+            book.price,
+            book.optionals.pages,
+            book.optionals.binding,
+            book.optionals.ISBN,
+            book.optionals.EAN,
+        )
         for book in result.publications
-    ]  # fmt: skip
+    ]
 
 
 def measure(name, function, base):
@@ -104,8 +116,10 @@ def measure(name, function, base):
     after = resource.getrusage(resource.RUSAGE_SELF)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert len(books) == PAGES
-    print(f"{name:<28} {seconds:6.2f} s  {PAGES / seconds:6.0f} pages/s"
-          f"  {cpu / PAGES * 1000:5.2f} ms CPU per page")  # fmt: skip
+    print(
+        f"{name:<28} {seconds:6.2f} s  {PAGES / seconds:6.0f} pages/s"
+        f"  {cpu / PAGES * 1000:5.2f} ms CPU per page"
+    )
     return seconds, cpu, books
 
 
@@ -121,9 +135,12 @@ def main():
     base = f"http://127.0.0.1:{ports.get(timeout=20)}"
     with tempfile.TemporaryDirectory() as directory:
         os.environ |= {
-            "HOME": directory, "HARVESTER_BASE_URLS": json.dumps({HOST: base}),
-            "HARVESTER_DELAY": "0", "HARVESTER_CONNECTIONS": "16", "HARVESTER_CACHE": "-",
-        }  # fmt: skip
+            "HOME": directory,
+            "HARVESTER_BASE_URLS": json.dumps({HOST: base}),
+            "HARVESTER_DELAY": "0",
+            "HARVESTER_CONNECTIONS": "16",
+            "HARVESTER_CACHE": "-",
+        }
         settings.reload()
         mine = measure("ours, 16 connections", ours, base)
         theirs = measure("requests + BeautifulSoup", plain, base)

@@ -3,7 +3,7 @@
 
 import sys
 
-from edeposit.amqp.antivirus.clamd_init import run
+from edeposit.amqp.programs.extras import run
 
 if __name__ == "__main__":
-    sys.exit(run())
+    sys.exit(run("edeposit.amqp.antivirus.clamd_init", "antivirus"))

@@ -3,7 +3,7 @@
 
 import sys
 
-from edeposit.amqp.programs.harvest import try_main
+from edeposit.amqp.programs.extras import run
 
 if __name__ == "__main__":
-    sys.exit(try_main())
+    sys.exit(run("edeposit.amqp.programs.harvest", "harvester", "try_main"))

@@ -3,7 +3,7 @@
 
 import sys
 
-from edeposit.amqp.ftp.proftpd_init import run
+from edeposit.amqp.programs.extras import run
 
 if __name__ == "__main__":
-    sys.exit(run())
+    sys.exit(run("edeposit.amqp.ftp.proftpd_init", "ftp"))

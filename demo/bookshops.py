@@ -6,9 +6,19 @@ from typing import Any
 from edeposit.amqp.harvester.structures import Author, Publication
 
 _WORDS = (
-    "Kameny", "Řeky", "Včely", "Ticho", "Město", "Zahrada", "Hvězdy", "Stroje", "Hory", "Jazyk",
-    "Světlo", "Dřevo",
-)  # fmt: skip
+    "Kameny",
+    "Řeky",
+    "Včely",
+    "Ticho",
+    "Město",
+    "Zahrada",
+    "Hvězdy",
+    "Stroje",
+    "Hory",
+    "Jazyk",
+    "Světlo",
+    "Dřevo",
+)
 _NAMES = ("Jana Nováková", "Petr Dvořák", "Eva Malá", "Žofie Čápková", "Jan O'Hara")
 
 
@@ -32,11 +42,16 @@ def make_book(number: int, publisher: str, **changes: Any) -> Publication:
     book = Publication(title, [Author(name) for name in names], f"{100 + number} Kč", publisher)
     isbn = isbn_of(number)
     values = {
-        "ISBN": isbn, "EAN": isbn.replace("-", ""), "pages": f"{90 + number} stran",
-        "binding": "brožovaná", "edition": "1. české", "format": "17×24 cm",
-        "pub_date": "06. 08. 2014", "sub_title": f"díl <{number}>",
+        "ISBN": isbn,
+        "EAN": isbn.replace("-", ""),
+        "pages": f"{90 + number} stran",
+        "binding": "brožovaná",
+        "edition": "1. české",
+        "format": "17×24 cm",
+        "pub_date": "06. 08. 2014",
+        "sub_title": f"díl <{number}>",
         "description": f"O knize číslo {number}.",
-    }  # fmt: skip
+    }
     for name, value in {**values, **changes}.items():
         setattr(book if name in book._fields else book.optionals, name, value)
     return book
@@ -87,12 +102,14 @@ def ben(count: int) -> Shop:
             author.URL = f"http://{shop.host}/autor/{len(author.name)}"
         authors = ", ".join(f'<a href="{a.URL}">{escape(a.name)}</a>' for a in book.authors)
         rows = {
-            "Autor": authors, "Nakladatel": f"<b>{book.publisher}</b>",
-            "BeznaCena": escape(book.price), "ObjednaciCislo": "1234567890123",
+            "Autor": authors,
+            "Nakladatel": f"<b>{book.publisher}</b>",
+            "BeznaCena": escape(book.price),
+            "ObjednaciCislo": "1234567890123",
             "RozsahVazba": f"{book.optionals.pages} / {book.optionals.binding}",
             "IsbnEan": f"{book.optionals.ISBN} / {book.optionals.EAN}",
             "Vydani": book.optionals.edition,
-        }  # fmt: skip
+        }
         table = "".join(
             f'<tr id="ctl00_ContentPlaceHolder1_tblRow{name}"><td>{name}</td><td>{value}</td></tr>'
             for name, value in rows.items()
@@ -194,10 +211,14 @@ def zonerpress(count: int, on_a_page: int = 5) -> Shop:
         names = ", ".join(escape(author.name) for author in book.authors)
         optionals = book.optionals
         rows = {
-            "Autor": f'<a href="/autor/{number}">{names}</a> (editor)', "Vydavatel": publisher,
-            "ISBN": f"{optionals.ISBN} (brož.)", "Typ vazby": optionals.binding,
-            "Rok vydání": optionals.pub_date, "Počet stran": optionals.pages, "Jazyk": "-",
-        }  # fmt: skip
+            "Autor": f'<a href="/autor/{number}">{names}</a> (editor)',
+            "Vydavatel": publisher,
+            "ISBN": f"{optionals.ISBN} (brož.)",
+            "Typ vazby": optionals.binding,
+            "Rok vydání": optionals.pub_date,
+            "Počet stran": optionals.pages,
+            "Jazyk": "-",
+        }
         table = "".join(
             f'<tr><td class="property-name">{name}</td><td class="property-value">{value}</td></tr>'
             for name, value in rows.items()
@@ -212,9 +233,10 @@ def zonerpress(count: int, on_a_page: int = 5) -> Shop:
         names_kept = ["ISBN", "binding", "pub_date", "pages", *(["is_ebook"] if ebook else [])]
         books.append(keep(book, *names_kept, URL=f"http://{shop.host}/kniha{number}"))
     lists = {
-        "/knihy/": range(count), "/elektronicke-knihy/": range(2, count, 3),
+        "/knihy/": range(count),
+        "/elektronicke-knihy/": range(2, count, 3),
         "/knihy-jinych-vydavatelu/": range(0, count, 2),
-    }  # fmt: skip
+    }
     order: list[int] = []
     for path, numbers in lists.items():
         pages = [numbers[n : n + on_a_page] for n in range(0, len(numbers), on_a_page)] or [

@@ -28,11 +28,11 @@ def run(stage):
         DUP_FILTER_DATABASE=str(state / "sent.sqlite"),
     )
     settings.reload()
-    stage.say(f"A local site plays {', '.join(shop.host for shop in shops)}.")
+    stage.say(f"A local site serves {', '.join(shop.host for shop in shops)}.")
     stage.command(TOOL, "--host", "harvester", "--create")
     stage.command(PROGRAM, "--list")
 
-    stage.say("Do the sources still find everything? (Nothing is said if they do.)")
+    stage.say("Do the sources still find everything? (Nothing is printed if they do.)")
     stage.command(PROGRAM, "--unittest")
 
     stage.say("The first harvest; a book that two shops have is sent once:")
@@ -60,7 +60,7 @@ def run(stage):
         stage.expect("not sent before", found, found == [latest.title])
         stage.command(ON_REQUEST, "stop")
 
-        stage.say("The daemon harvests once a day; it sends that book, and remembers when it ran:")
+        stage.say("The daemon harvests once a day; it sends that book and notes when it ran:")
         stage.daemon(PROGRAM)
         sent = client.receive(timeout=20).value.publications
         stage.expect("sent", sent[0].title, sent == [latest.to_namedtuple()])

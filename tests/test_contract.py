@@ -1,5 +1,8 @@
 """Exception texts: never too large for a frame, never raising themselves."""
 
+import time
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pika.spec import BasicProperties
@@ -62,3 +65,72 @@ def test_a_message_attribute_is_the_text():
 def test_passwords_in_urls_are_blanked():
     error = ValueError("cannot reach amqp://joe:secret@host/vhost and http://x:y@z")
     assert eh.describe(error) == "cannot reach amqp://joe:***@host/vhost and http://x:***@z"
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ("amqp://user:pa/ss@host/v", "pa/ss"),
+        ("amqp://user:p@ss@host", "ss@"),
+        ("amqp://us@er:secret@host", "secret"),
+        ("ftp://:pw@h", "pw"),
+        ("(http://u:p%40@h), x", "p%40"),
+        ("amqp://u:one@a,amqp://u:two@b", "one"),
+        ("amqp://u:one@a,amqp://u:two@b", "two"),
+        ("https://u:a:b@h", "a:b"),
+    ],
+)
+def test_any_password_of_a_url_is_blanked(text, secret):
+    scrubbed = eh.scrub(text)
+    assert secret not in scrubbed
+    assert "***" in scrubbed
+
+
+@pytest.mark.parametrize("text", ["amqp://u@host:5672/v", "http://host:80/x", "a:b@c", "x :// @"])
+def test_what_holds_no_password_stays(text):
+    assert eh.scrub(text) == text
+
+
+def test_scrubbing_is_linear():
+    started = time.process_time()
+    for hostile in ("a://b:" * 200_000, "://" * 300_000, ":@" * 400_000, "a:b://@ " * 100_000):
+        eh.scrub(hostile)
+    assert time.process_time() - started < 2
+
+
+def test_a_class_name_comes_from_the_class_not_from_its_metaclass():
+    class Odd(type):
+        def __repr__(cls):
+            raise RuntimeError
+
+        __name__ = property(lambda cls: 1 / 0)
+
+    class OddError(Exception, metaclass=Odd):
+        pass
+
+    headers = eh.headers_of(OddError("x"), "x", None)
+    assert headers["exception_name"] == "OddError"
+    assert "OddError" in headers["exception_type"]
+    assert eh.format_traceback(OddError("x"))
+
+
+def test_a_parked_copy_has_the_reason_and_nothing_the_broker_acts_on():
+    original = BasicProperties(
+        headers={"UUID": "u", "CC": ["a"], "BCC": ["b"], "x-delay": 5, "x-death": [{}], "kept": 1},
+        expiration="5",
+        user_id="me",
+        message_id="m",
+        delivery_mode=1,
+    )
+    parked = eh.parked_properties(original, "r" * 2000, "e", "k")
+    assert parked.headers == {
+        "UUID": "u",
+        "kept": 1,
+        "x-edeposit-reason": "r" * 1000,
+        "x-edeposit-exchange": "e",
+        "x-edeposit-routing-key": "k",
+    }
+    assert (parked.delivery_mode, parked.expiration, parked.user_id) == (2, None, None)
+    assert "CC" in original.headers
+    only = eh.parked_properties(original, "r", "e", "k", True)
+    assert len(only.headers) == 3

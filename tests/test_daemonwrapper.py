@@ -446,3 +446,248 @@ def test_p32_the_supervisor_is_told(plain, tmp_path, abstract):
         assert supervisor.recv(1000) == b"STOPPING=1"
         process.communicate(timeout=10)
     assert process.returncode == 0
+
+
+def test_reload_before_it_is_ready_does_not_tell_that_it_is(plain, tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(str(tmp_path / "notify"))
+        supervisor.settimeout(10)
+        plain.mode("wait-for-file", PLAIN_FILE=str(tmp_path / "file"))
+        plain.environment["NOTIFY_SOCKET"] = str(tmp_path / "notify")
+        process = plain.popen("foreground")
+        wait_for(lambda: plain("reload")[0] == 0, what="it takes signals")
+        wait_for(lambda: "reloaded" in plain.log(), what="it has reloaded")
+        (tmp_path / "file").touch()
+        assert supervisor.recv(1000) == b"READY=1"
+        process.terminate()
+        process.communicate(timeout=10)
+
+
+# --- children, without exec -----------------------------------------------------------------
+
+
+def child_of(plain):
+    children = Path(f"/proc/{plain.pid()}/task/{plain.pid()}/children")
+    return int(wait_for(children.read_text, what="the child runs"))
+
+
+def test_start_returns_although_a_child_was_forked_before_ready(plain):
+    assert plain.mode("fork-early")("start")[0] == 0
+
+
+@pytest.mark.parametrize("how", ["start", "foreground"])
+def test_stop_leaves_no_child(plain, how):
+    plain.mode("fork").popen(how)
+    wait_for(lambda: plain("status")[0] == 0, what="it runs")
+    child = child_of(plain)
+    assert plain("stop")[0] == 0
+    assert not is_alive(child)
+
+
+def test_a_child_of_a_killed_daemon_blocks_nothing(plain):
+    plain.mode("fork")("start")
+    child = child_of(plain)
+    try:
+        os.kill(plain.pid(), signal.SIGKILL)
+        wait_for(lambda: plain("status")[0] == 1, what="it is seen as dead")
+        assert plain("start")[0] == 0
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+# --- several commands at once ---------------------------------------------------------------
+
+
+def test_a_second_stop_and_a_restart_wait_for_the_first(plain, tmp_path):
+    plain.mode("slow-end", PLAIN_SECONDS="2", PLAIN_FILE=str(tmp_path / "file"))("start")
+    first = plain.pid()
+    commands = [plain.popen("stop")]
+    wait_for((plain.run_dir / "plain.stop").exists, what="it is being stopped")
+    commands += [plain.popen("stop"), plain.popen("restart")]
+    for command in commands:
+        _, error = command.communicate(timeout=20)
+        assert (command.returncode, error) == (0, "")
+    assert (tmp_path / "file").read_text() == "finished"
+    assert plain.pid() != first
+    assert not (plain.run_dir / "plain.stop").exists()
+
+
+def test_a_second_signal_and_stop_now_do_not_wait(plain, tmp_path):
+    file = tmp_path / "file"
+    plain.mode("slow-end", PLAIN_SECONDS="600", PLAIN_FILE=str(file))("start")
+    assert plain("stop-now")[0] == 0
+    assert not file.exists()
+    plain("start")
+    command = plain.popen("stop")
+    wait_for((plain.run_dir / "plain.stop").exists, what="it is being stopped")
+    wait_for(lambda: plain("stop-now")[0] == 0, what="the second signal")
+    command.communicate(timeout=20)
+    assert command.returncode == 0
+    assert not file.exists()
+
+
+def test_a_stop_mark_left_by_a_crash_does_not_keep_stop_off(plain):
+    plain("start")
+    pid = plain.pid()
+    (plain.run_dir / "plain.stop").write_text(f"{pid}")  # by the last process of this number
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not is_alive(pid), what="it is dead")
+    assert plain("start")[0] == 0
+    assert not (plain.run_dir / "plain.stop").exists()
+    assert plain("stop")[0] == 0
+
+
+# --- the edge of Unix -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_hinder_no_start(plain, closed):
+    command = f'exec "$0" "$1" start {closed}'
+    done = subprocess.run(
+        ["sh", "-c", command, sys.executable, str(SCRIPT)],
+        env=plain.environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert plain("status")[0] == 0
+
+
+AS_UNKNOWN = AS_NOBODY.replace("65534", "54321")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("action", ["start", "stop", "status", "foreground"])
+def test_a_user_without_a_home_gets_one_line(plain, action):
+    for name in ("HOME", "PID_DIR", "XDG_RUNTIME_DIR", "XDG_STATE_HOME"):
+        plain.environment.pop(name, None)
+    done = subprocess.run(
+        [sys.executable, "-c", AS_UNKNOWN, str(SCRIPT.parent), action],
+        env=plain.environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode in (1, 4)
+    assert "user 54321 has no home directory: set PID_DIR" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+@pytest.mark.parametrize("action", ["start", "foreground"])
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [("ro", "Read-only file system"), ("nr_inodes=1", "No space left on device")],
+)
+def test_a_pid_directory_that_is_full_or_read_only_is_one_line(plain, action, options, problem):
+    plain.run_dir.mkdir(mode=0o700)
+    mount = 'mount -t tmpfs -o mode=700,"$1" tmpfs "$2" && exec "$3" "$4" "$5"'
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", mount, "sh", options, str(plain.run_dir)]
+        + [sys.executable, str(SCRIPT), action],
+        env=plain.environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"plain: pid file {plain.pidfile}: {problem}\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a pid namespace")
+def test_a_daemon_that_is_process_1_can_be_asked_and_stopped(plain):
+    outside = subprocess.Popen(
+        ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+        + [sys.executable, str(SCRIPT), "foreground"],
+        env=plain.environment,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+    def inside(action):
+        children = Path(f"/proc/{outside.pid}/task/{outside.pid}/children").read_text().split()
+        return subprocess.run(
+            ["nsenter", "-t", children[0], "-p", "-m", sys.executable, str(SCRIPT), action],
+            env=plain.environment,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    try:
+        wait_for(lambda: plain.pidfile.exists() and plain.pidfile.read_text() == "1\n")
+        wait_for(lambda: inside("status").returncode == 0, what="it can be asked")
+        assert inside("reload").returncode == 0
+        done = inside("stop")
+        assert (done.returncode, done.stdout) == (0, "plain (pid 1) stopped.\n")
+        assert outside.wait(10) == 0
+    finally:
+        outside.kill()
+        outside.wait()
+
+
+def test_a_wrong_setting_does_not_hide_the_daemon(plain, tmp_path):
+    config = tmp_path / "amqp.json"
+    right = {"PID_DIR": str(plain.run_dir), "LOG_TARGET": str(plain.log_path)}
+    config.write_text(json.dumps(right))
+    del plain.environment["PID_DIR"], plain.environment["LOG_TARGET"]
+    plain.environment["EDEPOSIT_AMQP_CONFIG"] = str(config)
+    plain("start")
+    pid = plain.pid()
+    config.write_text(json.dumps({**right, "RABBITMQ_HEARTBEAT": "sixty", "LOG_LEVEL": 7}))
+    assert plain("status")[0] == 0
+    assert plain("stop")[0] == 0
+    assert not is_alive(pid)
+
+
+def test_what_fails_at_the_end_does_not_hide_the_first_error(plain):
+    process = plain.mode("fail-twice").popen("foreground")
+    process.communicate(timeout=10)
+    assert process.returncode == 1
+    before, _, end = plain.log().partition("the daemon ends with an error")
+    assert "KeyError: 'the second error'" in before
+    assert end.endswith("ValueError: the first error\n")
+    assert plain.count_exits() == 1
+
+
+@pytest.mark.parametrize("how", ["as a user of its own", "default"])
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_user_sees_a_daemon_that_runs(plain, how):
+    """As joe, of a daemon of root's or of a service account in /run/edeposit."""
+    script = """
+import sys
+from pathlib import Path
+from edeposit.amqp.process import directory
+directory.SYSTEM = Path(sys.argv.pop(1))
+"""
+    place = plain.run_dir / "account" if how != "default" else plain.run_dir
+    place.mkdir(mode=0o755, parents=True)
+    for parent in list(plain.run_dir.parents)[:4]:
+        if parent != Path("/tmp") and parent != Path("/"):
+            parent.chmod(parent.stat().st_mode | 0o011)
+    plain.environment["PID_DIR"] = str(place)
+    assert plain("start")[0] == 0
+    pid = int((place / "plain.pid").read_text())
+    asked = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            script + AS_NOBODY,
+            str(plain.run_dir),
+            str(SCRIPT.parent),
+            "status",
+        ],
+        env={**plain.environment, "PID_DIR": "", "XDG_RUNTIME_DIR": "/nonexistent"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (asked.returncode, asked.stderr) == (0, "")
+    assert asked.stdout.startswith(f"plain is running (pid {pid}): running since ")
+    assert plain("stop")[0] == 0

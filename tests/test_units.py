@@ -1,10 +1,16 @@
 """The shipped systemd unit and logrotate example, checked by their own programs."""
 
+import gzip
+import os
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from edeposit.amqp.testing import wait_for
 
 SYSTEMD = Path(__file__).parents[1] / "systemd"
 
@@ -57,3 +63,87 @@ def test_the_logrotate_example_is_accepted(tmp_path, name):
     )
     assert done.returncode == 0, done.stderr
     assert "error" not in done.stderr
+
+
+def settings_of(*names):
+    """The last values in units, as systemd takes them; an empty one clears a list."""
+    found = {}
+    for name in names:
+        for line in (SYSTEMD / name).read_text("utf-8").splitlines():
+            key, equals, value = line.partition("=")
+            if equals and not line.startswith("#"):
+                key, value = (value.split("=", 1)) if key == "Environment" else (key, value)
+                found[key] = value
+    return found
+
+
+@pytest.mark.parametrize(
+    ("names", "user", "directory"),
+    [
+        (["edeposit-amqp@.service"], "edeposit", "/run/edeposit/edeposit"),
+        (["edeposit-amqp@.service", "edeposit-amqp-ftp.conf"], "root", "/run/edeposit"),
+    ],
+)
+def test_accounts_do_not_share_the_directory_of_pid_files(names, user, directory):
+    unit = settings_of(*names)
+    assert (unit["User"], unit["PID_DIR"]) == (user, directory)
+    assert f"/run/{unit['RuntimeDirectory']}" == directory
+    assert unit["RuntimeDirectoryMode"] == "0755"
+    lines = (SYSTEMD / "edeposit-amqp.tmpfiles").read_text("utf-8").splitlines()
+    fields = [line.split() for line in lines if line.startswith("d")]
+    assert ["d", directory, "0755", user, user, "-"] in fields
+
+
+LOGGER = """
+import logging, os, sys, time
+from edeposit.amqp.process import logs
+os.setgroups([])
+os.setgid(int(sys.argv[2]))
+os.setuid(int(sys.argv[2]))
+logs.configure(sys.argv[1], "INFO", "x", redirect=True)
+number = 0
+while True:
+    logging.getLogger("x").info("line %d.", number)
+    number += 1
+    time.sleep(0.005)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_the_logrotate_example_takes_no_log_away_from_a_daemon_of_another_user(tmp_path):
+    for parent in (tmp_path, *tmp_path.parents):
+        if parent not in (Path("/"), Path("/tmp")):
+            parent.chmod(0o755)
+    directory = tmp_path / "log"
+    directory.mkdir()
+    os.chown(directory, 65534, 65534)
+    log = directory / "x.log"
+    example = tmp_path / "example"
+    text = (SYSTEMD / "edeposit-amqp.logrotate").read_text("utf-8")
+    example.write_text(text.replace("/var/log/edeposit/", f"{directory}/"), "utf-8")
+    example.chmod(0o600)
+    daemon = subprocess.Popen([sys.executable, "-c", LOGGER, str(log), "65534"])
+    try:
+        for rotation in range(3):
+            wait_for(lambda: log.exists() and b"line" in log.read_bytes(), what="a line")
+            state = str(tmp_path / "state")
+            subprocess.run(["logrotate", "-f", "-s", state, str(example)], check=True)
+            assert log.stat().st_uid == 65534, rotation
+        wait_for(lambda: b"line" in log.read_bytes(), what="a line in the last file")
+        # Even a file that it may not write is no end; another one is taken at once.
+        os.chown(log, 0, 0)
+        log.rename(directory / "x.log.old")
+        log.touch(mode=0o600)
+        old = directory / "x.log.old"
+        wait_for(lambda: b"cannot be reopened" in old.read_bytes(), what="it says so")
+        log.unlink()
+        wait_for(lambda: log.exists() and b"line" in log.read_bytes(), what="a line, again")
+    finally:
+        daemon.kill()
+        daemon.wait()
+    text = b"".join(
+        gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        for path in directory.iterdir()
+    )
+    numbers = sorted(int(number) for number in re.findall(rb"line (\d+)\.", text))
+    assert numbers == list(range(len(numbers)))

@@ -1,6 +1,5 @@
 """A daemon that nobody asks: sends the time every few seconds, until it is stopped."""
 
-import sys
 import time
 import uuid
 
@@ -14,6 +13,4 @@ def work(send, stop):
 
 
 if __name__ == "__main__":
-    SenderDaemon(getConParams("clock"), "clock", "result", work, name="clock").run_daemon(
-        sys.argv[1]
-    )
+    SenderDaemon(getConParams("clock"), "clock", "result", work, name="clock").run_daemon()

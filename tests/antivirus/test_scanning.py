@@ -28,7 +28,7 @@ from edeposit.amqp.testing import EICAR, ClamdServer, wait_for
 
 from .conftest import b64, lead_to
 
-# "hello" in a zip with a password; no library of ours writes such a file.
+# "hello" in a zip with a password; none of the libraries used here writes such a file.
 ENCRYPTED_ZIP = base64.b64decode(
     "UEsDBAoACQAAACZgeF0gMDo2EgAAAAYAAAAFABwAaC50eHRVVAkAA4h8BWuIfAVrdXgLAAEEAAAAAAQAAAAA1AutSpQ/"
     "gIgIW7IEsj0HrdFmUEsHCCAwOjYSAAAABgAAAFBLAQIeAwoACQAAACZgeF0gMDo2EgAAAAYAAAAFABgAAAAAAAEAAACk"

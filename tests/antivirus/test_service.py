@@ -137,7 +137,7 @@ def test_settings_can_be_overridden_by_file_and_environment(monkeypatch, tmp_pat
     monkeypatch.setenv("ANTIVIRUS_USE_CLAMD", "true")
     settings.reload()
     assert settings.USE_CLAMD is True
-    config.write_text('{"USE_CLAMD": "no"}')
+    config.write_text('{"CLAMD_PORT": "no"}')
     with pytest.raises(settings.SettingsError, match=r"antivirus\.json"):
         settings.reload()
     assert settings.USE_CLAMD is True
@@ -197,9 +197,16 @@ def test_an_old_configuration_is_brought_up_to_date_once(paths):
     done = init("-c", str(config))
     assert (done.returncode, done.stderr) == (0, "")
     text = config.read_text()
-    for line in ("#Example", "MaxThreads 12", "LogTime true", "MaxConnectionQueueLength 30",
-                 "StreamMaxLength 7M", "AlertExceedsMax true", "LocalSocketMode 660",
-                 "User clamav"):  # fmt: skip
+    for line in (
+        "#Example",
+        "MaxThreads 12",
+        "LogTime true",
+        "MaxConnectionQueueLength 30",
+        "StreamMaxLength 7M",
+        "AlertExceedsMax true",
+        "LocalSocketMode 660",
+        "User clamav",
+    ):
         assert line in text.splitlines()
     assert "AllowSupplementaryGroups" not in text
     assert not conf_writer.has_blind_spot(text)

@@ -341,8 +341,11 @@ def test_permissions_that_exist_are_never_widened(rabbit, vhost, monkeypatch):
             management.Administration().create_vhost(vhost)
     assert listed(rabbit, vhost, "list_permissions") == [()]
     assert rabbit.ctl("-q", "list_permissions", "-p", vhost).split()[-4:] == [
-        "guest", "^$", "^$", ".*",
-    ]  # fmt: skip
+        "guest",
+        "^$",
+        "^$",
+        ".*",
+    ]
 
 
 def test_permission_is_given_in_a_virtual_host_that_exists(rabbit, vhost, monkeypatch):
@@ -377,8 +380,10 @@ def test_unacked_messages_are_counted(rabbit, service, channel, monkeypatch):
     channel.basic_get("daemon")
     use_rabbitmqctl(rabbit, monkeypatch)
     assert management.Administration().unacked(service, ["daemon", "plone"]) == {
-        "daemon": 1, "plone": 0, "daemon.undeliverable": 0,
-    }  # fmt: skip
+        "daemon": 1,
+        "plone": 0,
+        "daemon.undeliverable": 0,
+    }
 
 
 def test_rabbitmqctl_is_not_used_for_a_broker_on_another_port(rabbit, proxy, monkeypatch):

@@ -142,10 +142,12 @@ def test_what_is_not_base64_is_a_value_error(data):
     ("source", "content", "words"),
     [
         ("epub", b"this is no zip", "Not a ZIP file|not a zip|BadZipfile|[Zz]ip"),
-        ("mobi", b"x" * 1000, "."), ("pdf", b"<h1>html</h1>", "."), ("docx", b"PK\x03\x04", "."),
+        ("mobi", b"x" * 1000, "."),
+        ("pdf", b"<h1>html</h1>", "."),
+        ("docx", b"PK\x03\x04", "."),
         ("epub", b"", "The epub file is empty"),
     ],
-)  # fmt: skip
+)
 def test_input_that_is_not_what_it_claims_is_told(in_directory, source, content, words):
     with pytest.raises(UserWarning, match=r"^Conversion failed:\n") as caught:
         convert(source, "epub", b64(content))
@@ -169,7 +171,7 @@ def test_the_last_line_of_calibre_comes_first(in_directory):
     assert "Traceback" not in lines[1]
 
 
-# --- what a conversion that was taken over could leave ---------------------------------------
+# --- results of a converter that was taken over ------------------------------------------------
 
 
 def planted(directory, kind, target):
@@ -345,12 +347,16 @@ def test_processes_that_leave_the_group_are_ended_too():
     pids = processes.descendants(process.pid)
     assert processes.memory_of(process.pid) > 0
     processes.end(process)
-    alive = [pid for pid in pids if Path(f"/proc/{pid}/cmdline").exists()
-             and b"sleep" in Path(f"/proc/{pid}/cmdline").read_bytes()]  # fmt: skip
+    alive = [
+        pid
+        for pid in pids
+        if Path(f"/proc/{pid}/cmdline").exists()
+        and b"sleep" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
     assert alive == []
 
 
-# --- the fence ----------------------------------------------------------------------------------
+# --- the sandbox --------------------------------------------------------------------------------
 
 
 def in_fence(tmp_path, *arguments):

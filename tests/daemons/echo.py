@@ -1,9 +1,13 @@
 """The daemon that the integration tests run: does what the message says.
 
 Environment: ECHO_VHOST, ECHO_QUEUE, ECHO_KEY, ECHO_NAME, ECHO_CONCURRENCY, ECHO_PREFETCH, ECHO_RUNS
-(a file that gets a line for each run of the handler), and the settings of edeposit.amqp.
+(a file that gets a line for each run of the handler), ECHO_IDLE_MOST, ECHO_SEND_WHEN
+(send a message from a thread at SIGUSR1), and the settings of edeposit.amqp.
 """
 
+import ctypes
+import logging
+import multiprocessing
 import os
 import re
 import sys
@@ -15,6 +19,7 @@ from collections import namedtuple
 from pika import BasicProperties
 
 from edeposit.amqp.amqpdaemon import AMQPDaemon, getConParams
+from edeposit.amqp.engine import consumer
 
 Echo = namedtuple("Echo", "value")
 Do = namedtuple("Do", "what argument")
@@ -38,6 +43,11 @@ class BadMetaclassError(Exception, metaclass=Unprintable):
 
 def send(exchange="echo", routing_key="result", message="sent", uuid=None, **properties):
     daemon.sendMessage(exchange, routing_key, message, BasicProperties(**properties), uuid)
+
+
+def send_outside():
+    daemon.sendMessage("echo", "result", "important")
+    logging.info("sent outside of a handler")
 
 
 def deep(levels):
@@ -104,6 +114,22 @@ def react(message, send_back):
         send(correlation_id=uuid_module.uuid4())
     if what == "abort":
         os.abort()
+    if what == "kill-thread":
+        # The exception is raised when the thread next wakes up, outside of this handler.
+        kill = ctypes.pythonapi.PyThreadState_SetAsyncExc
+        me = ctypes.c_ulong(threading.get_ident())
+        threading.Timer(0.3, lambda: kill(me, ctypes.py_object(SystemExit))).start()
+    if what == "fork":
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+        child.start()
+        if argument == "terminate":
+            child.terminate()
+            child.join(10)
+            return child.exitcode
+        time.sleep(600)
+    if what == "print":
+        print(argument)
+        print(argument, file=sys.stderr)
     if what == "hold-gil":
         # Catastrophic backtracking in C code: no other thread gets a turn meanwhile.
         re.match(r"(a+)+$", "a" * argument + "b")
@@ -126,6 +152,10 @@ def main():
         concurrency=int(os.environ.get("ECHO_CONCURRENCY", "0")) or None,
         prefetch=int(os.environ.get("ECHO_PREFETCH", "0")) or None,
     )
+    if "ECHO_IDLE_MOST" in os.environ:
+        consumer._IDLE_MOST = float(os.environ["ECHO_IDLE_MOST"])
+    if "ECHO_SEND_WHEN" in os.environ:
+        daemon.onReload = lambda: threading.Thread(target=send_outside).start()
     if sys.argv[1:] == ["run"]:
         daemon.foreground()
     else:

@@ -16,7 +16,7 @@ logger = logging.getLogger("plain")
 
 
 class Plain(DaemonRunnerWrapper):
-    reports_ready = MODE in ("refuse", "crash-early", "exit-early")
+    reports_ready = MODE in ("refuse", "crash-early", "exit-early", "wait-for-file", "fork-early")
     handles_signals = MODE == "own-loop"
 
     def body(self):
@@ -26,6 +26,24 @@ class Plain(DaemonRunnerWrapper):
             raise KeyError("surprise")
         if MODE == "exit-early":
             os._exit(7)
+        if MODE == "wait-for-file":
+            while not os.path.exists(os.environ["PLAIN_FILE"]):
+                time.sleep(0.01)
+            self.ready()
+        if MODE in ("fork", "fork-early"):
+            if not os.fork():
+                time.sleep(600)
+                os._exit(0)
+            self.ready()
+        if MODE == "slow-end":
+            try:
+                time.sleep(600)
+            finally:
+                time.sleep(float(os.environ["PLAIN_SECONDS"]))
+                with open(os.environ["PLAIN_FILE"], "w", encoding="ascii") as file:
+                    file.write("finished")
+        if MODE == "fail-twice":
+            raise ValueError("the first error")
         if MODE == "return":
             return
         if MODE == "raise":
@@ -66,6 +84,8 @@ class Plain(DaemonRunnerWrapper):
     def onExit(self):
         with open(os.environ["PLAIN_EXITS"], "a", encoding="ascii") as file:
             file.write("exit\n")
+        if MODE == "fail-twice":
+            raise KeyError("the second error")
         super().onExit()
 
     def onReload(self):
@@ -76,6 +96,8 @@ def main():
     daemon = Plain("plain")
     if MODE == "thread-before":
         threading.Thread(target=time.sleep, args=(5,), daemon=True).start()
+    if sys.argv[1:] == ["stop-now"]:
+        sys.exit(daemon.stop(now=True))
     if sys.argv[1] == "foreground":
         sys.exit(daemon.foreground())
     if sys.argv[1] == "run":

@@ -63,3 +63,25 @@ def test_serials_of_an_earlier_channel_are_ignored():
     assert merger.take(1) == []
     merger.settle(new)
     assert len(merger.take(1)) == 1
+
+
+def test_one_unfinished_delivery_holds_no_memory_of_the_others():
+    merger = AckMerger()
+    merger.delivered(1)
+    for tag in range(2, 10_000):
+        merger.settle(merger.delivered(tag))
+        if tag % 7 == 0:
+            merger.take(1)
+    merger.take(1)
+    assert list(merger._unacked) == [1]
+    assert merger.waiting == 0
+
+
+def test_settling_twice_acks_once():
+    merger = AckMerger()
+    serial = merger.delivered(1)
+    merger.settle(serial)
+    merger.settle(serial)
+    assert len(merger.take(1)) == 1
+    merger.settle(serial)
+    assert merger.take(1) == []

@@ -325,3 +325,41 @@ def test_a_probe_tells_whether_a_queue_exists(running, parameters):
     assert answers == [True, False]
     assert works(link, owner)
     assert owner.failures == []
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_no_descriptor_for_the_loop_itself_is_told(parameters, attempts):
+    owner = Owner()
+    owner.attempts = attempts
+    link = owner.link = BrokerConnection(parameters, owner)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        if attempts == 1:  # the owner gives up
+            link.run()
+        else:
+            with pytest.raises(OSError, match="Too many open files"):
+                link.run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "Too many open files" in owner.failures[0].text
+
+
+def test_a_broker_that_does_not_confirm_loses_the_connection(running, parameters, proxy):
+    parameters.port = proxy.port
+    owner = Owner()
+    limit = [60.0]
+    link, owner, _thread = running(parameters, owner)
+    link._deadline.limit = lambda: limit[0]
+    wait_for(lambda: link.is_usable, 10)
+    proxy.stall("down")
+    outgoing = Outgoing("", "nowhere", b"x", pika.BasicProperties(), lambda *_: None)
+    link.post(lambda _: (link.publish(outgoing), link.flush()), None)
+    ticks = owner.ticks
+    wait_for(lambda: owner.ticks > ticks + 1, 10)
+    assert owner.failures == []
+    limit[0] = 0.5  # as after a reload of the settings
+    wait_for(lambda: owner.failures, 10)
+    assert "no confirm from the broker in 0.5 s" in owner.failures[0].text
+    proxy.resume()
+    assert works(link, owner)

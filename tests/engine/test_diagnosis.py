@@ -22,29 +22,49 @@ def wrapped(error):
 @pytest.mark.parametrize(
     ("error", "code", "transient"),
     [
-        (wrapped(workflow.AMQPConnectorSocketConnectError(ConnectionRefusedError(111, "refused"))),
-         "unreachable", True),
-        (wrapped(workflow.AMQPConnectorSocketConnectError(socket.gaierror(-2, "unknown"))),
-         "unknown-host", True),
+        (
+            wrapped(
+                workflow.AMQPConnectorSocketConnectError(ConnectionRefusedError(111, "refused"))
+            ),
+            "unreachable",
+            True,
+        ),
+        (
+            wrapped(workflow.AMQPConnectorSocketConnectError(socket.gaierror(-2, "unknown"))),
+            "unknown-host",
+            True,
+        ),
         (wrapped(workflow.AMQPConnectorStackTimeout()), "timeout", True),
-        (wrapped(workflow.AMQPConnectorAMQPHandshakeError(pe.ProbableAuthenticationError("x"))),
-         "access-refused", False),
-        (wrapped(workflow.AMQPConnectorAMQPHandshakeError(pe.IncompatibleProtocolError("x"))),
-         "not-amqp", True),
+        (
+            wrapped(workflow.AMQPConnectorAMQPHandshakeError(pe.ProbableAuthenticationError("x"))),
+            "access-refused",
+            False,
+        ),
+        (
+            wrapped(workflow.AMQPConnectorAMQPHandshakeError(pe.IncompatibleProtocolError("x"))),
+            "not-amqp",
+            True,
+        ),
         (pe.ConnectionClosedByBroker(530, "NOT_ALLOWED - vhost x not found"), "no-vhost", False),
         (pe.ConnectionClosedByBroker(320, "CONNECTION_FORCED"), "broker-stopped", True),
         (pe.ConnectionClosedByBroker(501, "FRAME_ERROR"), "amqp-501", True),
         (pe.ChannelClosedByBroker(404, "NOT_FOUND - no queue 'daemon'"), "no-schema", False),
         (pe.ChannelClosedByBroker(403, "ACCESS_REFUSED"), "not-allowed", False),
-        (pe.ChannelClosedByBroker(406, "PRECONDITION_FAILED - unknown delivery tag"),
-         "channel-406", True),
+        (
+            pe.ChannelClosedByBroker(406, "PRECONDITION_FAILED - unknown delivery tag"),
+            "channel-406",
+            True,
+        ),
         (pe.StreamLostError("gone"), "lost", True),
         (pe.AMQPHeartbeatTimeout("missed"), "heartbeat", True),
-        (wrapped(workflow.AMQPConnectorTransportSetupError(ssl.SSLError(1, "WRONG_VERSION"))),
-         "tls", False),
+        (
+            wrapped(workflow.AMQPConnectorTransportSetupError(ssl.SSLError(1, "WRONG_VERSION"))),
+            "tls",
+            False,
+        ),
         (RuntimeError("surprise"), "error", True),
     ],
-)  # fmt: skip
+)
 def test_each_failure_has_a_code_and_one_line_without_the_password(error, code, transient):
     failure = diagnosis.diagnose(error, PARAMETERS)
     assert (failure.code, failure.transient) == (code, transient)

@@ -211,6 +211,32 @@ def test_properties_that_cannot_be_decoded_are_delivered_with_the_error():
     assert error is not None
 
 
+def test_an_odd_property_does_not_end_a_stream_that_pika_reads():
+    data = deliver(1, b"body", pika.BasicProperties(headers={"a": True, "UUID": "u"}))
+    connection = Unconnected(Events())
+    connection._watched, connection._events = 0, None
+    # pika has no such type; its size is that of a timestamp beyond the year 9999.
+    far = b"\x01aT" + b"\0\0\1\0" + b"\0" * 4
+    table = far + b"\x04UUIDS\0\0\0\x01u"
+    start, end = data.index(b"\x01at"), data.index(b"\x04UUID") + 4 + 1 + 6
+    size = len(table) - (end - start)
+    header = data.index(b"\x02\0\1")  # type HEADER, channel 1
+    length = int.from_bytes(data[header + 3 : header + 7], "big") + size
+    changed = (
+        data[: header + 3]
+        + length.to_bytes(4, "big")
+        + data[header + 7 : start - 4]
+        + len(table).to_bytes(4, "big")
+        + table
+        + data[end:]
+    )
+    for byte in changed:
+        connection._on_data_available(bytes([byte]))
+    _, head, *body = connection.others
+    assert head.properties.headers == {"UUID": "u"}
+    assert b"".join(part.fragment for part in body) == b"body"
+
+
 def test_another_channels_frames_go_pikas_way():
     events = Events()
     connection = Unconnected(events)

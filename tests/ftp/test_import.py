@@ -1,5 +1,6 @@
 """From a home to an ``ImportRequest``: pairing, logs, and homes that want to hurt."""
 
+import grp
 import os
 import stat
 import subprocess
@@ -172,6 +173,53 @@ def test_large_files_go_by_path_and_are_never_read(home):
     assert "small.pdf', raw_data=b'x')" in done.stdout
     assert path.stat().st_size == 1 << 30
     assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_the_outbox_can_be_read_and_emptied_by_its_group(home):
+    settings.substitute_globals({"MAX_INLINE_SIZE": 0, "OUTBOX_GROUP": "games"})
+    for path in home.parents:  # pytest's own directories are root's alone
+        if path != Path("/"):
+            path.chmod(path.stat().st_mode | 0o011)
+    put(home, d__e__a_pdf=b"book")
+    (book,) = run(home).requests
+    info = Path(book.filename).stat()
+    assert (info.st_uid, info.st_mode & 0o777) == (0, 0o640)
+    groups = str(grp.getgrnam("games").gr_gid)
+    member = ["setpriv", "--reuid=65534", "--regid=65534", f"--groups={groups}"]
+    stranger = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    assert subprocess.run([*stranger, "cat", book.filename], check=False).returncode
+    read = subprocess.run([*member, "cat", book.filename], capture_output=True, check=True)
+    assert read.stdout == b"book"
+    assert subprocess.run([*member, "ls", settings.SPOOL_PATH], check=False).returncode
+    subprocess.run([*member, "rm", book.filename], check=True)
+    assert not os.path.exists(book.filename)
+
+
+def test_a_spool_of_an_earlier_version_is_opened_for_the_group(places):
+    path = Path(settings.SPOOL_PATH)
+    path.mkdir(mode=0o700)
+    Spool()
+    assert path.stat().st_mode & 0o777 == 0o711
+
+
+def test_a_link_in_the_outbox_is_not_followed(home, victim):
+    settings.substitute_globals({"MAX_INLINE_SIZE": 0})
+    put(home, a_pdf=b"book")
+    (Spool().path / "outbox").symlink_to(victim)
+    with pytest.raises(OSError, match="outbox"):
+        run(home)
+    assert is_untouched(victim)
+    assert os.listdir(victim) == ["secret.txt"]
+
+
+def test_a_directory_made_for_a_kept_file_belongs_to_the_user(home):
+    put(home, d__bad_json="{}")
+    entry = Spool().begin("garda", str(home), (), "1")
+    decide(entry, collect(entry))
+    (home / "d").rmdir()
+    request_parser.advance(entry)
+    info = (home / "d").stat()
+    assert (info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode)) == (2000, 2000, 0o770)
 
 
 def test_what_receivers_have_taken_is_cleaned_up(home):

@@ -159,6 +159,46 @@ def test_the_group_gets_a_name(debian, monkeypatch):
         proftpd_init.main()
 
 
+def test_modules_in_files_are_loaded_only_where_there_are_such_files(tmp_path, monkeypatch):
+    """Debian 13 has in files of their own what Debian 12 has in the server."""
+    monkeypatch.setattr(proftpd_conf, "MODULES", str(tmp_path))
+    assert "LoadModule" not in proftpd_conf.own_text()
+    for name in ("mod_ls", "mod_xfer", "mod_delay"):
+        (tmp_path / f"{name}.so").touch()
+    for text in (proftpd_conf.own_text(), proftpd_conf.clean_text("/x")):
+        for name in ("mod_ls", "mod_xfer", "mod_delay"):
+            assert f"<IfModule !{name}.c>\n  LoadModule {name}.c\n</IfModule>\n" in text
+        assert text.index("LoadModule") < text.index("Umask" if "Umask" in text else "ServerName")
+
+
+def test_the_administrators_own_limit_stays(debian):
+    path = debian / "proftpd.conf"
+    assert init()[0] == 0
+    assert "\nMaxInstances" in path.read_text("utf-8")
+    assert "MaxInstances 30\n" in (debian / "conf.d" / "edeposit.conf").read_text("utf-8")
+
+
+def test_modes_are_right_under_the_umask_of_a_daemon(debian, places):
+    (places / "log").rmdir()
+    assert init()[0] == 0
+    for path, mode in (("home", 0o755), ("log", 0o755), ("etc/conf.d/edeposit.conf", 0o644)):
+        assert (places / path).stat().st_mode & 0o777 == mode
+
+
+def test_quotas_are_offered(debian, places):
+    assert init("--quota", "5")[0] == 0
+    text = (debian / "conf.d" / "edeposit.conf").read_text("utf-8")
+    assert "  QuotaDefault user false hard 5242880 0 0 0 0 0\n" in text
+    assert (debian / "edeposit-quota.tally").exists()
+    assert init("--quota", "5", "--dry-run")[1] == ""
+    assert init()[0] == 0
+    assert (debian / "edeposit.conf_").read_text("utf-8") == text
+    assert os.listdir(debian / "conf.d") == ["edeposit.conf"]
+    assert "Quota" not in (debian / "conf.d" / "edeposit.conf").read_text("utf-8")
+    for size in ("0", "-1", "x"):
+        assert init("--quota", size)[0] == 2
+
+
 # --- the server with the result ---------------------------------------------------------------
 
 
@@ -207,6 +247,37 @@ def test_what_could_lead_out_of_a_home_is_denied(configured, command):
     with pytest.raises(ftplib.error_perm):
         session.voidresp()
     assert sorted(os.listdir(configured.data_path / "garda")) == ["a.pdf", settings.LOCK_FILENAME]
+
+
+def test_a_filter_against_expensive_listings_is_set(configured):
+    session = configured.login("garda", "tajne")
+    with pytest.raises(ftplib.error_perm, match="Forbidden"):
+        session.sendcmd("NLST */../*/../*/../*")
+
+
+def test_the_number_of_sessions_is_a_setting(places):
+    settings.substitute_globals({"MAX_SESSIONS": 2})
+    assert "\nMaxInstances 2\n" in proftpd_conf.own_text()
+
+
+def test_a_quota_counts_what_is_in_the_home(monkeypatch, tmp_path):
+    """Also after the monitor has taken what was there."""
+    include = tmp_path / "edeposit.conf"
+    server = ProftpdServer(include=include)
+    lead_to(monkeypatch, server.env())
+    quota = proftpd_init._quota(1)
+    include.write_text(proftpd_conf.own_text(None, quota))
+    server.config_path.mkdir(parents=True)
+    proftpd_init._make_quota_tables(quota)
+    with server:
+        api.add_user("garda", "tajne")
+        session = server.login("garda", "tajne")
+        session.storbinary("STOR a.pdf", io.BytesIO(b"x" * 600_000))
+        with pytest.raises(ftplib.error_perm, match="552"):
+            session.storbinary("STOR b.pdf", io.BytesIO(b"x" * 600_000))
+        (server.data_path / "garda" / "a.pdf").unlink()
+        session = server.login("garda", "tajne")
+        session.storbinary("STOR b.pdf", io.BytesIO(b"x" * 600_000))
 
 
 def test_with_tls_nothing_goes_in_clear_text(monkeypatch, tmp_path):

@@ -20,24 +20,101 @@ from edeposit.amqp.harvester.autoparser import Example, Learned, Wanted
 from edeposit.amqp.harvester.page import Page
 from edeposit.amqp.harvester.source.rules import Rule
 
-FIRST = ["Jan", "Eva", "Petr", "Jiří", "Šárka", "Žofie", "Václav", "Luboš", "Radka", "Ondřej",
-         "Čeněk", "Alžběta", "Bára", "Štěpán", "Dana", "Řehoř", "Ivo", "Hana"]  # fmt: skip
-LAST = ["Novák", "Svoboda", "Dvořáková", "Černý", "Procházka", "Kučerová", "Veselý", "Němec",
-        "Pokorná", "Růžička", "Fiala", "Šimek", "Čermáková", "Zeman", "Žák", "Hůlka", "Příhoda",
-        "Ťuhýk"]  # fmt: skip
-NOUNS = ["elektřiny", "Pythonu", "zahrady", "fotografie", "účetnictví", "hvězd", "kamenů", "včel",
-         "lásky", "deště", "Prahy", "strojů", "houslí", "vlaků", "ticha", "moře"]  # fmt: skip
-HEADS = ["Základy", "Kniha", "Dějiny", "Umění", "Příručka", "Tajemství", "Průvodce světem",
-         "Malá škola", "Zpráva o stavu", "Konec", "Úvod do", "Atlas"]  # fmt: skip
-PUBLISHERS = ["Lípa", "Nakladatelství Šumava", "Modrý Petr", "Host a syn", "Academia nova",
-              "Žlutá řeka", "BENE"]  # fmt: skip
+FIRST = [
+    "Jan",
+    "Eva",
+    "Petr",
+    "Jiří",
+    "Šárka",
+    "Žofie",
+    "Václav",
+    "Luboš",
+    "Radka",
+    "Ondřej",
+    "Čeněk",
+    "Alžběta",
+    "Bára",
+    "Štěpán",
+    "Dana",
+    "Řehoř",
+    "Ivo",
+    "Hana",
+]
+LAST = [
+    "Novák",
+    "Svoboda",
+    "Dvořáková",
+    "Černý",
+    "Procházka",
+    "Kučerová",
+    "Veselý",
+    "Němec",
+    "Pokorná",
+    "Růžička",
+    "Fiala",
+    "Šimek",
+    "Čermáková",
+    "Zeman",
+    "Žák",
+    "Hůlka",
+    "Příhoda",
+    "Ťuhýk",
+]
+NOUNS = [
+    "elektřiny",
+    "Pythonu",
+    "zahrady",
+    "fotografie",
+    "účetnictví",
+    "hvězd",
+    "kamenů",
+    "včel",
+    "lásky",
+    "deště",
+    "Prahy",
+    "strojů",
+    "houslí",
+    "vlaků",
+    "ticha",
+    "moře",
+]
+HEADS = [
+    "Základy",
+    "Kniha",
+    "Dějiny",
+    "Umění",
+    "Příručka",
+    "Tajemství",
+    "Průvodce světem",
+    "Malá škola",
+    "Zpráva o stavu",
+    "Konec",
+    "Úvod do",
+    "Atlas",
+]
+PUBLISHERS = [
+    "Lípa",
+    "Nakladatelství Šumava",
+    "Modrý Petr",
+    "Host a syn",
+    "Academia nova",
+    "Žlutá řeka",
+    "BENE",
+]
 CITIES = ["Praha", "Brno", "Olomouc", "České Budějovice", "Zlín"]
 BINDINGS = ["brožovaná", "vázaná", "pevná s přebalem", "měkká s klopnami", "kroužková"]
-SENTENCES = ["Autor vychází z dlouholeté praxe.", "Text doplňují desítky obrázků.",
-             "Čtenář najde i rejstřík & slovníček.", "Kniha je určena začátečníkům.",
-             "Druhé vydání přináší tři nové kapitoly.", "Hodí se do škol i domů.",
-             "Závěr patří cvičením s řešením.", "První ISBN patřilo jiné knize.",
-             "Autor: člověk, ne stroj.", "Má přes 300 stran, cena 1 Kč by byla málo."]  # fmt: skip
+SENTENCES = [
+    "Autor vychází z dlouholeté praxe.",
+    "Text doplňují desítky obrázků.",
+    "Čtenář najde i rejstřík & slovníček.",
+    "Kniha je určena začátečníkům.",
+    "Druhé vydání přináší tři nové kapitoly.",
+    "Hodí se do škol i domů.",
+    "Závěr patří cvičením s řešením.",
+    "První ISBN patřilo jiné knize.",
+    "Autor: člověk, ne stroj.",
+    "Má přes 300 stran, cena 1 Kč by byla málo.",
+]
 E = html.escape
 
 
@@ -137,10 +214,12 @@ def shell(body: str, rng: random.Random, head: str = "", title: str = "Knihkupec
         ad = f'<div class="banner"><a href="/akce/{rng.randrange(99)}">{sale}</a></div>'
     items = ["Novinky", "Autor", "Cena", "Beletrie"][: rng.randrange(2, 5)]
     menu = "".join(f'<li><a href="/k/{i}">{name}</a></li>' for i, name in enumerate(items))
-    return (f'<!DOCTYPE html><html lang="cs"><head><meta charset="utf-8"><title>{E(title)}</title>'
-            f'{head}</head><body><div id="header"><ul class="menu">{menu}</ul></div>{ad}{body}'
-            f'<div id="footer"><p>© {rng.randrange(2015, 2027)} Obchod, tel. '
-            f"{rng.randrange(999)}</p></div></body></html>")  # fmt: skip
+    return (
+        f'<!DOCTYPE html><html lang="cs"><head><meta charset="utf-8"><title>{E(title)}</title>'
+        f'{head}</head><body><div id="header"><ul class="menu">{menu}</ul></div>{ad}{body}'
+        f'<div id="footer"><p>© {rng.randrange(2015, 2027)} Obchod, tel. '
+        f"{rng.randrange(999)}</p></div></body></html>"
+    )
 
 
 def related(rng: random.Random, item: Callable[[Book], str]) -> str:
@@ -152,8 +231,13 @@ def shuffled_rows(rng: random.Random, rows: list[tuple[str, str | None]]) -> lis
     """The rows that have a value, now and then with a strange one between."""
     kept = [(label, value) for label, value in rows if value]
     if rng.random() < 0.5:
-        extra = rng.choice([("Dostupnost", "skladem"), ("Hmotnost", f"{rng.randrange(90, 900)} g"),
-                            ("Katalogové číslo", str(rng.randrange(10000)))])  # fmt: skip
+        extra = rng.choice(
+            [
+                ("Dostupnost", "skladem"),
+                ("Hmotnost", f"{rng.randrange(90, 900)} g"),
+                ("Katalogové číslo", str(rng.randrange(10000))),
+            ]
+        )
         kept.insert(rng.randrange(len(kept) + 1), extra)
     return kept
 
@@ -162,20 +246,40 @@ def shuffled_rows(rng: random.Random, rows: list[tuple[str, str | None]]) -> lis
 
 
 def table_page(book: Book, rng: random.Random) -> str:
-    rows = shuffled_rows(rng, [
-        ("Autor:" if len(book.authors) == 1 else "Autoři:", ", ".join(book.authors)),
-        ("Nakladatel:", book.publisher), ("ISBN:", book.isbn), ("EAN:", book.ean),
-        ("Počet stran:", book.pages), ("Rok vydání:", book.year), ("Vazba:", book.binding),
-        ("Formát:", book.format)])  # fmt: skip
+    rows = shuffled_rows(
+        rng,
+        [
+            ("Autor:" if len(book.authors) == 1 else "Autoři:", ", ".join(book.authors)),
+            ("Nakladatel:", book.publisher),
+            ("ISBN:", book.isbn),
+            ("EAN:", book.ean),
+            ("Počet stran:", book.pages),
+            ("Rok vydání:", book.year),
+            ("Vazba:", book.binding),
+            ("Formát:", book.format),
+        ],
+    )
     table = "".join(f"<tr><th>{label}</th><td>{E(value)}</td></tr>" for label, value in rows)
-    return shell(f"<h1>{E(book.title)}</h1><p class='cena'>Cena: <strong>{book.price}</strong></p>"
-                 f"<table class='parametry'>{table}</table>", rng)  # fmt: skip
+    return shell(
+        f"<h1>{E(book.title)}</h1><p class='cena'>Cena: <strong>{book.price}</strong></p>"
+        f"<table class='parametry'>{table}</table>",
+        rng,
+    )
 
 
 def table_truth(book: Book) -> dict[str, Any]:
-    return {"title": book.title, "authors": ", ".join(book.authors), "publisher": book.publisher,
-            "ISBN": book.isbn, "EAN": book.ean, "pages": book.pages, "pub_date": book.year,
-            "binding": book.binding, "format": book.format, "price": book.price}  # fmt: skip
+    return {
+        "title": book.title,
+        "authors": ", ".join(book.authors),
+        "publisher": book.publisher,
+        "ISBN": book.isbn,
+        "EAN": book.ean,
+        "pages": book.pages,
+        "pub_date": book.year,
+        "binding": book.binding,
+        "format": book.format,
+        "price": book.price,
+    }
 
 
 # 2 -- a definition list, one dd per author
@@ -185,19 +289,37 @@ def dl_page(book: Book, rng: random.Random) -> str:
     authors = "".join(
         f"<dd><a href='/autor/{len(name)}'>{E(name)}</a></dd>" for name in book.authors
     )
-    rows = shuffled_rows(rng, [("ISBN", book.isbn), ("Vydáno", book.year), ("Vydání", book.edition),
-                               ("Jazyk", book.language), ("Stran", book.pages)])  # fmt: skip
+    rows = shuffled_rows(
+        rng,
+        [
+            ("ISBN", book.isbn),
+            ("Vydáno", book.year),
+            ("Vydání", book.edition),
+            ("Jazyk", book.language),
+            ("Stran", book.pages),
+        ],
+    )
     rest = "".join(f"<dt>{label}</dt>\n <dd>{E(value)}</dd>" for label, value in rows)
-    return shell(f"<div class='kniha detail'><h2>{E(book.title)}</h2><div class='text'>"
-                 f"{E(book.description)}</div><dl><dt>Autoři</dt>{authors}{rest}</dl>"
-                 f"<span class='cena'>{book.price.replace(' ', '&nbsp;')}</span></div>",
-                 rng)  # fmt: skip
+    return shell(
+        f"<div class='kniha detail'><h2>{E(book.title)}</h2><div class='text'>"
+        f"{E(book.description)}</div><dl><dt>Autoři</dt>{authors}{rest}</dl>"
+        f"<span class='cena'>{book.price.replace(' ', '&nbsp;')}</span></div>",
+        rng,
+    )
 
 
 def dl_truth(book: Book) -> dict[str, Any]:
-    return {"title": book.title, "authors": book.authors, "ISBN": book.isbn, "pub_date": book.year,
-            "edition": book.edition, "language": book.language, "pages": book.pages,
-            "description": book.description, "price": book.price}  # fmt: skip
+    return {
+        "title": book.title,
+        "authors": book.authors,
+        "ISBN": book.isbn,
+        "pub_date": book.year,
+        "edition": book.edition,
+        "language": book.language,
+        "pages": book.pages,
+        "description": book.description,
+        "price": book.price,
+    }
 
 
 # 3 -- JSON-LD, and a visible page whose classes a build tool has made up
@@ -205,30 +327,51 @@ def dl_truth(book: Book) -> dict[str, Any]:
 
 def jsonld_page(book: Book, rng: random.Random) -> str:
     data: dict[str, Any] = {
-        "@context": "https://schema.org", "@type": ["Product", "Book"], "name": book.title,
+        "@context": "https://schema.org",
+        "@type": ["Product", "Book"],
+        "name": book.title,
         "author": [{"@type": "Person", "name": name} for name in book.authors],
         "publisher": {"@type": "Organization", "name": book.publisher},
-        "description": book.description, "inLanguage": "cs",
+        "description": book.description,
+        "inLanguage": "cs",
         "offers": {"@type": "Offer", "price": book.price.split(" Kč")[0], "priceCurrency": "CZK"},
-    }  # fmt: skip
-    for key, value in (("isbn", book.isbn), ("numberOfPages", book.pages), ("gtin13", book.ean),
-                       ("datePublished", book.year), ("bookEdition", book.edition)):  # fmt: skip
+    }
+    for key, value in (
+        ("isbn", book.isbn),
+        ("numberOfPages", book.pages),
+        ("gtin13", book.ean),
+        ("datePublished", book.year),
+        ("bookEdition", book.edition),
+    ):
         if value:
             data[key] = int(value) if key == "numberOfPages" else value
     crumbs = {"@context": "https://schema.org", "@type": "BreadcrumbList", "name": "Cesta"}
-    script = "".join(f'<script type="application/ld+json">{json.dumps(item)}</script>'
-                     for item in rng.sample([data, crumbs], 2))  # fmt: skip
+    script = "".join(
+        f'<script type="application/ld+json">{json.dumps(item)}</script>'
+        for item in rng.sample([data, crumbs], 2)
+    )
     mark = f"{rng.randrange(16**6):06x}"
-    return shell(f"<div class='css-{mark}'><h1 class='css-{mark[::-1]}'>{E(book.title)}</h1>"
-                 f"<div>{E(', '.join(book.authors))}</div><div>{E(book.description)}</div></div>",
-                 rng, script)  # fmt: skip
+    return shell(
+        f"<div class='css-{mark}'><h1 class='css-{mark[::-1]}'>{E(book.title)}</h1>"
+        f"<div>{E(', '.join(book.authors))}</div><div>{E(book.description)}</div></div>",
+        rng,
+        script,
+    )
 
 
 def jsonld_truth(book: Book) -> dict[str, Any]:
-    return {"title": book.title, "authors": book.authors, "publisher": book.publisher,
-            "ISBN": book.isbn, "EAN": book.ean, "pages": book.pages, "pub_date": book.year,
-            "edition": book.edition, "price": book.price.split(" Kč")[0],
-            "description": book.description}  # fmt: skip
+    return {
+        "title": book.title,
+        "authors": book.authors,
+        "publisher": book.publisher,
+        "ISBN": book.isbn,
+        "EAN": book.ean,
+        "pages": book.pages,
+        "pub_date": book.year,
+        "edition": book.edition,
+        "price": book.price.split(" Kč")[0],
+        "description": book.description,
+    }
 
 
 # 4 -- microdata
@@ -238,26 +381,37 @@ def microdata_page(book: Book, rng: random.Random) -> str:
     def prop(name: str, value: str | None, tag: str = "span") -> str:
         return f'<{tag} itemprop="{name}">{E(value)}</{tag}>' if value else ""
 
-    authors = " a ".join(f'<a href="/osoba" rel="author" itemprop="author">{E(name)}</a>'
-                         for name in book.authors)  # fmt: skip
-    other = related(rng, lambda item: f"<div class='karta'><b>{E(item.title)}</b>"
-                                      f"<span>{item.price}</span></div>")  # fmt: skip
+    authors = " a ".join(
+        f'<a href="/osoba" rel="author" itemprop="author">{E(name)}</a>' for name in book.authors
+    )
+    other = related(
+        rng,
+        lambda item: f"<div class='karta'><b>{E(item.title)}</b><span>{item.price}</span></div>",
+    )
     pages = f"<li>Stran: {prop('numberOfPages', book.pages)}</li>" if book.pages else ""
     isbn = f"<li>ISBN: {prop('isbn', book.isbn)}</li>" if book.isbn else ""
     bind = f"<li>Vazba: {prop('bookFormat', book.binding)}</li>" if book.binding else ""
     lines = [pages, isbn, bind]
     rng.shuffle(lines)
-    return shell(f"<div class='doporucujeme'>{other}</div><div itemscope "
-                 f"itemtype='http://schema.org/Book'>{prop('name', book.title, 'h1')}"
-                 f"<p>{authors}</p>{prop('description', book.description, 'div')}<ul>"
-                 f"{''.join(lines)}</ul>{prop('price', book.price, 'strong')}</div>",
-                 rng)  # fmt: skip
+    return shell(
+        f"<div class='doporucujeme'>{other}</div><div itemscope "
+        f"itemtype='http://schema.org/Book'>{prop('name', book.title, 'h1')}"
+        f"<p>{authors}</p>{prop('description', book.description, 'div')}<ul>"
+        f"{''.join(lines)}</ul>{prop('price', book.price, 'strong')}</div>",
+        rng,
+    )
 
 
 def microdata_truth(book: Book) -> dict[str, Any]:
-    return {"title": book.title, "authors": book.authors, "ISBN": book.isbn, "pages": book.pages,
-            "binding": book.binding, "price": book.price,
-            "description": book.description}  # fmt: skip
+    return {
+        "title": book.title,
+        "authors": book.authors,
+        "ISBN": book.isbn,
+        "pages": book.pages,
+        "binding": book.binding,
+        "price": book.price,
+        "description": book.description,
+    }
 
 
 # 5 -- div soup with classes, related books in the same classes
@@ -265,28 +419,46 @@ def microdata_truth(book: Book) -> dict[str, Any]:
 
 def soup_page(book: Book, rng: random.Random) -> str:
     def card(item: Book) -> str:
-        return (f"<div class='product product--small'><div class='product__name'>{E(item.title)}"
-                f"</div><div class='product__price'>{item.price}</div></div>")  # fmt: skip
+        return (
+            f"<div class='product product--small'><div class='product__name'>{E(item.title)}"
+            f"</div><div class='product__price'>{item.price}</div></div>"
+        )
 
     side = related(rng, card)
-    main = (f"<div class='product__name'>{E(book.title)}</div>"
-            + (f"<div class='product__sub'>{E(book.sub_title)}</div>" if book.sub_title else "")
-            + "".join(f"<a class='product__author link' href='/a/{len(name)}'>{E(name)}</a>"
-                      for name in book.authors)
-            + f"<div class='product__perex text{rng.choice(['', ' text--long'])}'>"
-              f"<p>{E(book.description)}</p></div>"
-            + f"<div class='product__price price'><span class='was'>{rng.randrange(1000, 1999)} Kč"
-              f"</span> <span class='now'>{book.price}</span></div>"
-            + (f"<div class='meta meta--isbn'><i class='icon'></i>{book.isbn}</div>"
-               if book.isbn else ""))  # fmt: skip
+    main = (
+        f"<div class='product__name'>{E(book.title)}</div>"
+        + (f"<div class='product__sub'>{E(book.sub_title)}</div>" if book.sub_title else "")
+        + "".join(
+            f"<a class='product__author link' href='/a/{len(name)}'>{E(name)}</a>"
+            for name in book.authors
+        )
+        + f"<div class='product__perex text{rng.choice(['', ' text--long'])}'>"
+        f"<p>{E(book.description)}</p></div>"
+        + f"<div class='product__price price'><span class='was'>{rng.randrange(1000, 1999)} Kč"
+        f"</span> <span class='now'>{book.price}</span></div>"
+        + (
+            f"<div class='meta meta--isbn'><i class='icon'></i>{book.isbn}</div>"
+            if book.isbn
+            else ""
+        )
+    )
     state = rng.choice(["", " is-sale", " is-new"])
-    return shell(f"<div class='wrap'><div class='side'>{side}</div><div class='product "
-                 f"product--detail{state}'>{main}</div></div>", rng)  # fmt: skip
+    return shell(
+        f"<div class='wrap'><div class='side'>{side}</div><div class='product "
+        f"product--detail{state}'>{main}</div></div>",
+        rng,
+    )
 
 
 def soup_truth(book: Book) -> dict[str, Any]:
-    return {"title": book.title, "sub_title": book.sub_title, "authors": book.authors,
-            "description": book.description, "price": book.price, "ISBN": book.isbn}  # fmt: skip
+    return {
+        "title": book.title,
+        "sub_title": book.sub_title,
+        "authors": book.authors,
+        "description": book.description,
+        "price": book.price,
+        "ISBN": book.isbn,
+    }
 
 
 # 6 -- ASP.NET: generated ids, two values in a cell
@@ -298,71 +470,114 @@ def aspnet_page(book: Book, rng: random.Random) -> str:
     def row(name: str, label: str, value: str | None) -> str:
         if not value:
             return ""
-        return (f"<tr id='{prefix}tblRow{name}'><td class='l'>{label}</td><td class='r'>{value}"
-                "</td></tr>")  # fmt: skip
+        return (
+            f"<tr id='{prefix}tblRow{name}'><td class='l'>{label}</td><td class='r'>{value}"
+            "</td></tr>"
+        )
 
     both = f"{book.isbn} / {book.ean}" if book.isbn and book.ean else book.isbn or ""
     extent = f"{book.pages} stran / {book.binding}" if book.pages and book.binding else None
-    rows = [row("Autor", "Autor:", E(", ".join(book.authors))),
-            row("Nakladatel", "Nakladatel:", E(book.publisher)),
-            row("RozsahVazba", "Rozsah / vazba:", extent), row("IsbnEan", "ISBN / EAN:", both),
-            row("Vydani", "Vydání:", book.edition), row("BeznaCena", "Běžná cena:", book.price),
-            row("VaseCena", "Vaše cena:", f"{rng.randrange(50, 99)},00 Kč")]  # fmt: skip
-    return shell(f"<form id='aspnetForm'><input type='hidden' name='__VIEWSTATE' value='/wEP"
-                 f"{rng.randrange(10**9)}'><div id='contentDetail'><h1>{E(book.title)}</h1><table>"
-                 f"{''.join(rows)}</table><div class='detailPopis'>{E(book.description)}</div>"
-                 "</div></form>", rng)  # fmt: skip
+    rows = [
+        row("Autor", "Autor:", E(", ".join(book.authors))),
+        row("Nakladatel", "Nakladatel:", E(book.publisher)),
+        row("RozsahVazba", "Rozsah / vazba:", extent),
+        row("IsbnEan", "ISBN / EAN:", both),
+        row("Vydani", "Vydání:", book.edition),
+        row("BeznaCena", "Běžná cena:", book.price),
+        row("VaseCena", "Vaše cena:", f"{rng.randrange(50, 99)},00 Kč"),
+    ]
+    return shell(
+        f"<form id='aspnetForm'><input type='hidden' name='__VIEWSTATE' value='/wEP"
+        f"{rng.randrange(10**9)}'><div id='contentDetail'><h1>{E(book.title)}</h1><table>"
+        f"{''.join(rows)}</table><div class='detailPopis'>{E(book.description)}</div>"
+        "</div></form>",
+        rng,
+    )
 
 
 def aspnet_truth(book: Book) -> dict[str, Any]:
     extent = book.pages and book.binding
-    return {"title": book.title, "authors": ", ".join(book.authors), "publisher": book.publisher,
-            "pages": f"{book.pages} stran" if extent else None,
-            "binding": book.binding if extent else None, "ISBN": book.isbn,
-            "EAN": book.ean if book.isbn else None, "edition": book.edition, "price": book.price,
-            "description": book.description}  # fmt: skip
+    return {
+        "title": book.title,
+        "authors": ", ".join(book.authors),
+        "publisher": book.publisher,
+        "pages": f"{book.pages} stran" if extent else None,
+        "binding": book.binding if extent else None,
+        "ISBN": book.isbn,
+        "EAN": book.ean if book.isbn else None,
+        "edition": book.edition,
+        "price": book.price,
+        "description": book.description,
+    }
 
 
 # 7 -- old layout: font and table tags, no classes, labels in bold before bare text
 
 
 def font_page(book: Book, rng: random.Random) -> str:
-    lines = shuffled_rows(rng, [("Autor", ", ".join(book.authors)), ("ISBN", book.isbn),
-                                ("Rok vydání", book.year), ("Formát", book.format),
-                                ("Cena", book.price)])  # fmt: skip
+    lines = shuffled_rows(
+        rng,
+        [
+            ("Autor", ", ".join(book.authors)),
+            ("ISBN", book.isbn),
+            ("Rok vydání", book.year),
+            ("Formát", book.format),
+            ("Cena", book.price),
+        ],
+    )
     text = "<br>\n".join(f"<b>{label}:</b> {E(value)}" for label, value in lines)
     ad = f"<tr><td colspan=2><font size=1>Akce: {rng.randrange(9, 99)} Kč</font></td></tr>"
-    return (f"<HTML><HEAD><TITLE>{E(book.title)} - Vydavatelství</TITLE></HEAD><BODY bgcolor=white>"
-            f"<TABLE width=780>{ad if rng.random() < 0.4 else ''}<TR><TD width=150><FONT size=2>"
-            f"<A href=/>Domů</A><BR><A href=/n>Novinky</A></FONT><TD width=630><FONT size=5 "
-            f"color=navy>{E(book.title)}</FONT><BR><FONT face=Arial size=2>{text}<P>"
-            f"{E(book.description)}</FONT></TABLE></BODY></HTML>")  # fmt: skip
+    return (
+        f"<HTML><HEAD><TITLE>{E(book.title)} - Vydavatelství</TITLE></HEAD><BODY bgcolor=white>"
+        f"<TABLE width=780>{ad if rng.random() < 0.4 else ''}<TR><TD width=150><FONT size=2>"
+        f"<A href=/>Domů</A><BR><A href=/n>Novinky</A></FONT><TD width=630><FONT size=5 "
+        f"color=navy>{E(book.title)}</FONT><BR><FONT face=Arial size=2>{text}<P>"
+        f"{E(book.description)}</FONT></TABLE></BODY></HTML>"
+    )
 
 
 def font_truth(book: Book) -> dict[str, Any]:
-    return {"title": book.title, "authors": ", ".join(book.authors), "ISBN": book.isbn,
-            "pub_date": book.year, "format": book.format, "price": book.price}  # fmt: skip
+    return {
+        "title": book.title,
+        "authors": ", ".join(book.authors),
+        "ISBN": book.isbn,
+        "pub_date": book.year,
+        "format": book.format,
+        "price": book.price,
+    }
 
 
 # 8 -- everything in sentences
 
 
 def text_page(book: Book, rng: random.Random) -> str:
-    parts = [f"ISBN: {book.isbn}" if book.isbn else "", f"{book.pages} stran" if book.pages else "",
-             book.binding or ""]  # fmt: skip
+    parts = [
+        f"ISBN: {book.isbn}" if book.isbn else "",
+        f"{book.pages} stran" if book.pages else "",
+        book.binding or "",
+    ]
     imprint = ", ".join(part for part in parts if part)
     place = f"{book.city}: {E(book.publisher)}" + (f", {book.year}" if book.year else "")
     note = "<p>Doprava zdarma při nákupu nad 999 Kč.</p>" if rng.random() < 0.5 else ""
-    return shell(f"<div id='obsah'>{note}<h2>{E(book.title)}</h2><p>Napsal(a) "
-                 f"{E(', '.join(book.authors))}</p><p>{place}</p><p>{E(book.description)}</p>"
-                 f"<p>{imprint}</p><p>Cena včetně DPH: {book.price} (skladem)</p></div>",
-                 rng)  # fmt: skip
+    return shell(
+        f"<div id='obsah'>{note}<h2>{E(book.title)}</h2><p>Napsal(a) "
+        f"{E(', '.join(book.authors))}</p><p>{place}</p><p>{E(book.description)}</p>"
+        f"<p>{imprint}</p><p>Cena včetně DPH: {book.price} (skladem)</p></div>",
+        rng,
+    )
 
 
 def text_truth(book: Book) -> dict[str, Any]:
-    return {"title": book.title, "authors": ", ".join(book.authors), "ISBN": book.isbn,
-            "pages": book.pages, "price": book.price, "pub_place": book.city,
-            "pub_date": book.year, "publisher": book.publisher}  # fmt: skip
+    return {
+        "title": book.title,
+        "authors": ", ".join(book.authors),
+        "ISBN": book.isbn,
+        "pages": book.pages,
+        "price": book.price,
+        "pub_place": book.city,
+        "pub_date": book.year,
+        "publisher": book.publisher,
+    }
 
 
 # 9 -- by position only: no labels, no classes; a missing value leaves an empty cell
@@ -371,56 +586,105 @@ def text_truth(book: Book) -> dict[str, Any]:
 def position_page(book: Book, rng: random.Random) -> str:
     cells = [book.publisher, book.isbn or "", book.year or "", book.pages or "", book.price]
     items = "".join(f"<li>{E(cell)}</li>" for cell in cells)
-    return shell(f"<div><h2>{E(book.title)}</h2><h3>{E(', '.join(book.authors))}</h3><p>"
-                 f"{E(book.description)}</p><ul>{items}</ul></div>", rng)  # fmt: skip
+    return shell(
+        f"<div><h2>{E(book.title)}</h2><h3>{E(', '.join(book.authors))}</h3><p>"
+        f"{E(book.description)}</p><ul>{items}</ul></div>",
+        rng,
+    )
 
 
 def position_truth(book: Book) -> dict[str, Any]:
-    return {"title": book.title, "authors": ", ".join(book.authors), "publisher": book.publisher,
-            "ISBN": book.isbn, "pub_date": book.year, "pages": book.pages, "price": book.price,
-            "description": book.description}  # fmt: skip
+    return {
+        "title": book.title,
+        "authors": ", ".join(book.authors),
+        "publisher": book.publisher,
+        "ISBN": book.isbn,
+        "pub_date": book.year,
+        "pages": book.pages,
+        "price": book.price,
+        "description": book.description,
+    }
 
 
 # 10 -- headings before paragraphs, labels with diacritics
 
 
 def headings_page(book: Book, rng: random.Random) -> str:
-    rows = shuffled_rows(rng, [("Vydavatelství", book.publisher), ("Mezinárodní číslo", book.isbn),
-                               ("Rozměry", book.format), ("Převazba", book.binding),
-                               ("Řazení a jazyk", book.language)])  # fmt: skip
+    rows = shuffled_rows(
+        rng,
+        [
+            ("Vydavatelství", book.publisher),
+            ("Mezinárodní číslo", book.isbn),
+            ("Rozměry", book.format),
+            ("Převazba", book.binding),
+            ("Řazení a jazyk", book.language),
+        ],
+    )
     text = "".join(f"<h4>{label}</h4>\n<p>{E(value)}</p>" for label, value in rows)
-    return shell(f"<article><h1>{E(book.title)}</h1><h3>Kdo to napsal</h3><p>"
-                 f"{E(' a '.join(book.authors))}</p><h3>O čem to je</h3><p>{E(book.description)}"
-                 f"</p>{text}</article>", rng)  # fmt: skip
+    return shell(
+        f"<article><h1>{E(book.title)}</h1><h3>Kdo to napsal</h3><p>"
+        f"{E(' a '.join(book.authors))}</p><h3>O čem to je</h3><p>{E(book.description)}"
+        f"</p>{text}</article>",
+        rng,
+    )
 
 
 def headings_truth(book: Book) -> dict[str, Any]:
-    return {"title": book.title, "authors": " a ".join(book.authors), "publisher": book.publisher,
-            "ISBN": book.isbn, "format": book.format, "binding": book.binding,
-            "language": book.language, "description": book.description}  # fmt: skip
+    return {
+        "title": book.title,
+        "authors": " a ".join(book.authors),
+        "publisher": book.publisher,
+        "ISBN": book.isbn,
+        "format": book.format,
+        "binding": book.binding,
+        "language": book.language,
+        "description": book.description,
+    }
 
 
 # 11 -- list items with a bold label and bare text, links and OpenGraph
 
 
 def items_page(book: Book, rng: random.Random) -> str:
-    rows = shuffled_rows(rng, [("ISBN", book.isbn), ("EAN", book.ean), ("Počet stran", book.pages),
-                               ("Vazba", book.binding), ("Datum vydání", book.year)])  # fmt: skip
+    rows = shuffled_rows(
+        rng,
+        [
+            ("ISBN", book.isbn),
+            ("EAN", book.ean),
+            ("Počet stran", book.pages),
+            ("Vazba", book.binding),
+            ("Datum vydání", book.year),
+        ],
+    )
     items = "".join(f"<li><strong>{label}:</strong> {E(value)}</li>" for label, value in rows)
-    head = (f'<meta property="og:title" content="{E(book.title)}"><meta property="og:url" '
-            f'content="http://obchod.example/kniha/{book.number}">')  # fmt: skip
-    return shell(f"<section class='item-{book.number}'><h1>{E(book.title)} <small>(kniha)</small>"
-                 f"</h1><p>Autor: {E(', '.join(book.authors))}</p><ul class='info'>{items}</ul>"
-                 f"<a class='ukazka' href='/ukazky/{book.number}.pdf'>Ukázka</a><p>Cena <em>"
-                 f"{book.price}</em> s DPH</p></section>", rng, head,
-                 f"{book.title} | Obchod")  # fmt: skip
+    head = (
+        f'<meta property="og:title" content="{E(book.title)}"><meta property="og:url" '
+        f'content="http://obchod.example/kniha/{book.number}">'
+    )
+    return shell(
+        f"<section class='item-{book.number}'><h1>{E(book.title)} <small>(kniha)</small>"
+        f"</h1><p>Autor: {E(', '.join(book.authors))}</p><ul class='info'>{items}</ul>"
+        f"<a class='ukazka' href='/ukazky/{book.number}.pdf'>Ukázka</a><p>Cena <em>"
+        f"{book.price}</em> s DPH</p></section>",
+        rng,
+        head,
+        f"{book.title} | Obchod",
+    )
 
 
 def items_truth(book: Book) -> dict[str, Any]:
-    return {"title": book.title, "authors": ", ".join(book.authors), "ISBN": book.isbn,
-            "EAN": book.ean, "pages": book.pages, "binding": book.binding, "pub_date": book.year,
-            "price": book.price, "URL": f"http://obchod.example/kniha/{book.number}",
-            "sample": f"http://obchod.example/ukazky/{book.number}.pdf"}  # fmt: skip
+    return {
+        "title": book.title,
+        "authors": ", ".join(book.authors),
+        "ISBN": book.isbn,
+        "EAN": book.ean,
+        "pages": book.pages,
+        "binding": book.binding,
+        "pub_date": book.year,
+        "price": book.price,
+        "URL": f"http://obchod.example/kniha/{book.number}",
+        "sample": f"http://obchod.example/ukazky/{book.number}.pdf",
+    }
 
 
 # 12 -- a modern framework: generated classes, data attributes, pairs of spans
@@ -430,65 +694,117 @@ def framework_page(book: Book, rng: random.Random) -> str:
     def mark() -> str:
         return f"sc-{rng.randrange(16**6):06x}"
 
-    rows = shuffled_rows(rng, [("Nakladatel", book.publisher), ("ISBN", book.isbn),
-                               ("Stran", book.pages), ("Rok", book.year)])  # fmt: skip
-    pairs = "".join(f"<div class='{mark()}'><span class='{mark()}'>{label}</span><span>{E(value)}"
-                    "</span></div>" for label, value in rows)  # fmt: skip
-    tags = "".join(f"<a data-testid='author' href='/autor/{i}'>{E(name)}</a>"
-                   for i, name in enumerate(book.authors))  # fmt: skip
-    return shell(f"<main class='{mark()}'><div data-testid='title' class='{mark()}'>{E(book.title)}"
-                 f"</div><div class='{mark()}'>{tags}</div><div data-testid='buy-box'><span "
-                 f"class='{mark()}'>{book.price}</span><button>Koupit</button></div>{pairs}</main>",
-                 rng)  # fmt: skip
+    rows = shuffled_rows(
+        rng,
+        [
+            ("Nakladatel", book.publisher),
+            ("ISBN", book.isbn),
+            ("Stran", book.pages),
+            ("Rok", book.year),
+        ],
+    )
+    pairs = "".join(
+        f"<div class='{mark()}'><span class='{mark()}'>{label}</span><span>{E(value)}</span></div>"
+        for label, value in rows
+    )
+    tags = "".join(
+        f"<a data-testid='author' href='/autor/{i}'>{E(name)}</a>"
+        for i, name in enumerate(book.authors)
+    )
+    return shell(
+        f"<main class='{mark()}'><div data-testid='title' class='{mark()}'>{E(book.title)}"
+        f"</div><div class='{mark()}'>{tags}</div><div data-testid='buy-box'><span "
+        f"class='{mark()}'>{book.price}</span><button>Koupit</button></div>{pairs}</main>",
+        rng,
+    )
 
 
 def framework_truth(book: Book) -> dict[str, Any]:
-    return {"title": book.title, "authors": book.authors, "publisher": book.publisher,
-            "ISBN": book.isbn, "pages": book.pages, "pub_date": book.year,
-            "price": book.price}  # fmt: skip
+    return {
+        "title": book.title,
+        "authors": book.authors,
+        "publisher": book.publisher,
+        "ISBN": book.isbn,
+        "pages": book.pages,
+        "pub_date": book.year,
+        "price": book.price,
+    }
 
 
 # 13 -- a table with a head, values in the row below; written after the ranking was settled
 
 
 def columns_page(book: Book, rng: random.Random) -> str:
-    columns = [("ISBN", book.isbn), ("Rozsah", f"{book.pages} s." if book.pages else None),
-               ("Vyšlo", book.year), ("Cena", book.price)]  # fmt: skip
+    columns = [
+        ("ISBN", book.isbn),
+        ("Rozsah", f"{book.pages} s." if book.pages else None),
+        ("Vyšlo", book.year),
+        ("Cena", book.price),
+    ]
     kept = [(label, value) for label, value in columns if value]
     head = "".join(f"<th>{label}</th>" for label, _ in kept)
     cells = "".join(f"<td>{E(value)}</td>" for _, value in kept)
     names = E("; ".join(book.authors))
-    return shell(f"<div class='layout'><div class='hlava'><span class='nazev'>{E(book.title)}"
-                 f"</span> <span>/ {names}</span></div><table><thead><tr>{head}</tr></thead>"
-                 f"<tbody><tr>{cells}</tr></tbody></table><blockquote>{E(book.description)}</blockquote></div>",
-                 rng)  # fmt: skip
+    return shell(
+        f"<div class='layout'><div class='hlava'><span class='nazev'>{E(book.title)}"
+        f"</span> <span>/ {names}</span></div><table><thead><tr>{head}</tr></thead>"
+        f"<tbody><tr>{cells}</tr></tbody></table><blockquote>{E(book.description)}</blockquote></div>",
+        rng,
+    )
 
 
 def columns_truth(book: Book) -> dict[str, Any]:
-    return {"title": book.title, "authors": "; ".join(book.authors), "ISBN": book.isbn,
-            "pages": f"{book.pages} s." if book.pages else None, "pub_date": book.year,
-            "price": book.price, "description": book.description}  # fmt: skip
+    return {
+        "title": book.title,
+        "authors": "; ".join(book.authors),
+        "ISBN": book.isbn,
+        "pages": f"{book.pages} s." if book.pages else None,
+        "pub_date": book.year,
+        "price": book.price,
+        "description": book.description,
+    }
 
 
 # 14 -- labels in spans, values bare behind them, the price in an attribute; likewise
 
 
 def tails_page(book: Book, rng: random.Random) -> str:
-    rows = shuffled_rows(rng, [("Autor", " | ".join(book.authors)), ("Nakladatel", book.publisher),
-                               ("ISBN", book.isbn), ("Vazba", book.binding),
-                               ("Stran", book.pages)])  # fmt: skip
+    rows = shuffled_rows(
+        rng,
+        [
+            ("Autor", " | ".join(book.authors)),
+            ("Nakladatel", book.publisher),
+            ("ISBN", book.isbn),
+            ("Vazba", book.binding),
+            ("Stran", book.pages),
+        ],
+    )
     items = "".join(f"<li><span>{label}</span>: {E(value)}</li>" for label, value in rows)
-    boxes = related(rng, lambda item: f"<a class='tip' href='/k/{item.number}' title='"
-                    f"{E(item.title)}' data-price='{item.price}'>Tip</a>")  # fmt: skip
-    return shell(f"{boxes}<div class='produkt' data-sku='{book.number}'><h1>{E(book.title)}</h1>"
-                 f"<img src='/i/{book.number}.jpg' alt='{E(book.title)}'><ul>{items}</ul><button "
-                 f"data-price='{book.price}'>Do košíku</button></div>", rng)  # fmt: skip
+    boxes = related(
+        rng,
+        lambda item: (
+            f"<a class='tip' href='/k/{item.number}' title='"
+            f"{E(item.title)}' data-price='{item.price}'>Tip</a>"
+        ),
+    )
+    return shell(
+        f"{boxes}<div class='produkt' data-sku='{book.number}'><h1>{E(book.title)}</h1>"
+        f"<img src='/i/{book.number}.jpg' alt='{E(book.title)}'><ul>{items}</ul><button "
+        f"data-price='{book.price}'>Do košíku</button></div>",
+        rng,
+    )
 
 
 def tails_truth(book: Book) -> dict[str, Any]:
-    return {"title": book.title, "authors": " | ".join(book.authors), "publisher": book.publisher,
-            "ISBN": book.isbn, "binding": book.binding, "pages": book.pages,
-            "price": book.price}  # fmt: skip
+    return {
+        "title": book.title,
+        "authors": " | ".join(book.authors),
+        "publisher": book.publisher,
+        "ISBN": book.isbn,
+        "binding": book.binding,
+        "pages": book.pages,
+        "price": book.price,
+    }
 
 
 # 15 -- an archive's catalogue card, preformatted; likewise
@@ -506,8 +822,13 @@ def card_page(book: Book, rng: random.Random) -> str:
 
 
 def card_truth(book: Book) -> dict[str, Any]:
-    return {"authors": ", ".join(book.authors), "title": book.title, "ISBN": book.isbn,
-            "pages": book.pages, "price": book.price}  # fmt: skip
+    return {
+        "authors": ", ".join(book.authors),
+        "title": book.title,
+        "ISBN": book.isbn,
+        "pages": book.pages,
+        "price": book.price,
+    }
 
 
 DESIGNS = [
@@ -569,10 +890,15 @@ def examples_of(design: Design, draw: int = 0) -> list[Example]:
     for number in range(design.examples):
         text, truth = design.example(number, draw)
         wanted = {
-            name: Wanted(name, tuple(value) if isinstance(value, list) else (value,),
-                         several=isinstance(value, list), required=name == "title")
-            for name, value in truth.items() if value
-        }  # fmt: skip
+            name: Wanted(
+                name,
+                tuple(value) if isinstance(value, list) else (value,),
+                several=isinstance(value, list),
+                required=name == "title",
+            )
+            for name, value in truth.items()
+            if value
+        }
         examples.append(Example(Page(text, url=ADDRESS), f"example {number + 1}", wanted))
     return examples
 

@@ -40,8 +40,10 @@ def test_example_of_the_specification(request):
     assert first.notfoundmsg == "Can't find variable '$name'."
     # The second has an id, which beats everything else here.
     assert second.rule_data() == "#mycontent"
-    for item, values in ((first, ("i wan't this", "something wanted")),
-                         (second, ("and this", "another wanted thing"))):  # fmt: skip
+    for item, values in (
+        (first, ("i wan't this", "something wanted")),
+        (second, ("and this", "another wanted thing")),
+    ):
         assert item.ranked
         for number, value in enumerate(values, 1):
             page = Page((folder / f"page{number}.html").read_bytes())
@@ -112,12 +114,17 @@ def test_the_tag_name_narrows_down():
 
 
 def test_variable_missing_in_the_first_example():
-    items = learn([
-        example("<h1>A</h1><p class=other>p</p>", title="A"),
-        example("<h1>B</h1><p class=isbn>80-1</p>", title="B", isbn="80-1"),
-        example("<h1>C</h1><p class=isbn>80-2</p>", title="C",
-                isbn=Wanted("isbn", ("80-2",), required=True)),
-    ])  # fmt: skip
+    items = learn(
+        [
+            example("<h1>A</h1><p class=other>p</p>", title="A"),
+            example("<h1>B</h1><p class=isbn>80-1</p>", title="B", isbn="80-1"),
+            example(
+                "<h1>C</h1><p class=isbn>80-2</p>",
+                title="C",
+                isbn=Wanted("isbn", ("80-2",), required=True),
+            ),
+        ]
+    )
     isbn = items[1]
     assert (isbn.name, isbn.required, isbn.examples, isbn.held_back) == ("isbn", True, 2, 2)
     assert (
@@ -151,19 +158,23 @@ def test_pages_without_expectations_count_too():
 
 def test_no_expression_for_all_examples_is_a_readable_error():
     with pytest.raises(AutoparserError, match=r"No rule finds variable 'x' .*undecided: .\.html"):
-        learn([
-            example("<div><p>7</p>x<p>8</p></div>", "a.html", x="7"),
-            example("<ul><li>1</li><li>2<li><em>5</em></ul><p>8</p>", "b.html", x="2"),
-        ])  # fmt: skip
+        learn(
+            [
+                example("<div><p>7</p>x<p>8</p></div>", "a.html", x="7"),
+                example("<ul><li>1</li><li>2<li><em>5</em></ul><p>8</p>", "b.html", x="2"),
+            ]
+        )
 
 
 def test_labels_in_two_forms_share_the_work():
     row = "<table><tr><th>{}:</th><td>{}</td></tr><tr><th>Rok:</th><td>{}</td></tr></table>"
-    item = learn([
-        example(row.format("Autor", "A", "1"), x="A"),
-        example(row.format("Autoři", "B, C", "2"), x="B, C"),
-        example("<table></table>", y="", x=""),
-    ][:2])[0]  # fmt: skip
+    item = learn(
+        [
+            example(row.format("Autor", "A", "1"), x="A"),
+            example(row.format("Autoři", "B, C", "2"), x="B, C"),
+            example("<table></table>", y="", x=""),
+        ][:2]
+    )[0]
     rule = Rule.parse(item.rule_data())
     swapped = "<table><tr><th>Rok:</th><td>3</td></tr><tr><th>{}:</th><td>D</td></tr></table>"
     assert found(rule, swapped.format("Autor")) == found(rule, swapped.format("Autoři")) == "D"
@@ -173,22 +184,28 @@ def test_labels_in_two_forms_share_the_work():
 
 def test_no_rule_looks_for_a_pages_own_content():
     html = "<div><h2>{}</h2><h5>{}</h5></div>"
-    items = learn([
-        example(html.format("Kniha včel", "A B"), title="Kniha včel", x="A B"),
-        example(html.format("Konec deště", "C D"), title="Konec deště", x="C D"),
-    ])  # fmt: skip
+    items = learn(
+        [
+            example(html.format("Kniha včel", "A B"), title="Kniha včel", x="A B"),
+            example(html.format("Konec deště", "C D"), title="Konec deště", x="C D"),
+        ]
+    )
     for item in items:
         for trial in item.ranked:
-            assert not any(text in json.dumps(trial.candidate.rule, ensure_ascii=False)
-                           for text in ("včel", "deště", "A B", "C D"))  # fmt: skip
+            assert not any(
+                text in json.dumps(trial.candidate.rule, ensure_ascii=False)
+                for text in ("včel", "deště", "A B", "C D")
+            )
 
 
 def test_machine_data_beats_layout_and_names_the_book():
     html = """<title>{t}</title><meta property="og:site_name" content="{t}"><h1>{t}</h1>
     <script type="application/ld+json">[{{"@type": "WebSite", "name": "{t}"}},
     {{"@type": "Book", "name": "{t}", "offers": {{"price": "{p}"}}}}]</script><b>{p}</b>"""
-    examples = [example(html.format(t="A", p="1,5"), x="A", price="1,5"),
-                example(html.format(t="B", p="2"), x="B", price="2")]  # fmt: skip
+    examples = [
+        example(html.format(t="A", p="1,5"), x="A", price="1,5"),
+        example(html.format(t="B", p="2"), x="B", price="2"),
+    ]
     name, price = learn(examples)
     assert name.chosen.candidate.rule == {"jsonld": "name"}
     assert price.chosen.candidate.rule == {"jsonld": "offers.price"}
@@ -206,15 +223,25 @@ def test_fallbacks_of_an_optional_value_stay_silent_where_it_is_missing():
     [
         (["ISBN: 80-1, 120 stran", "ISBN: 80-22, 9 stran"], "ISBN: 80-333, 77 stran", "80-333"),
         (["Cena: 1 Kč (skladem)", "Cena: 22 Kč (není)"], "Cena: 1 500 Kč (brzy)", "1 500 Kč"),
-        (["<b>ISBN:</b> 80-1<br>Rok: 1", "<b>ISBN:</b> 80-2<br>Rok: 2"],
-         "<b>ISBN:</b> 80-3<br>Rok: 7", "80-3"),
+        (
+            ["<b>ISBN:</b> 80-1<br>Rok: 1", "<b>ISBN:</b> 80-2<br>Rok: 2"],
+            "<b>ISBN:</b> 80-3<br>Rok: 7",
+            "80-3",
+        ),
         (["ISBN<br>80-1", "ISBN<br>80-2"], "Něco<br>ISBN<br>80-3", "80-3"),
         (["120 stran, A5", "96 stran, A4"], "7 stran, B5", "7"),
     ],
-)  # fmt: skip
+)
 def test_values_inside_texts(texts, unseen, value):
-    wanted = {"80-1": "80-1", "80-22": "80-22", "1 Kč": "1 Kč", "22 Kč": "22 Kč", "80-2": "80-2",
-              "120": "120", "96": "96"}  # fmt: skip
+    wanted = {
+        "80-1": "80-1",
+        "80-22": "80-22",
+        "1 Kč": "1 Kč",
+        "22 Kč": "22 Kč",
+        "80-2": "80-2",
+        "120": "120",
+        "96": "96",
+    }
     examples = []
     for text in texts:
         x = max((item for item in wanted if item in text), key=len)
@@ -259,8 +286,12 @@ def test_pinning_by_rule_and_by_number():
     with pytest.raises(AutoparserError, match="no variable 'y'"):
         learn(examples, pins={"y": 1})
     with pytest.raises(AutoparserError, match=r"finds 'B' in page\.html, which is not"):
-        learn([example(html.format("B"), x=Wanted("x", ("B ",), pin=Rule.parse("h1"))),
-               example("<h1>B</h1><p>C</p>", x="C")])  # fmt: skip
+        learn(
+            [
+                example(html.format("B"), x=Wanted("x", ("B ",), pin=Rule.parse("h1"))),
+                example("<h1>B</h1><p>C</p>", x="C"),
+            ]
+        )
 
 
 def test_nothing_to_learn_is_said():
@@ -279,13 +310,15 @@ def test_nothing_to_learn_is_said():
         f"<p class='{' '.join(f'c{i}' for i in range(5_000))}'>hledané</p>",
         "<table>" + "<tr><td>a<td>b<td>hledané" * 3_000,
         "<p>" + "hledané, " * 20_000 + "</p><h1>hledané</h1>",
-        '<script type="application/ld+json">' + json.dumps(
+        '<script type="application/ld+json">'
+        + json.dumps(
             [{"@type": "Book", "name": "hledané", f"k{i}": "hledané"} for i in range(3000)]
-        ) + "</script>",
+        )
+        + "</script>",
         "<p class=\"a'b\\\" title='&quot;]'>hledané</p>",
     ],
     ids=["many", "deep", "attributes", "classes", "rows", "repeated", "jsonld", "quotes"],
-)  # fmt: skip
+)
 @pytest.mark.timeout(60)
 def test_hostile_pages_end_in_a_rule_or_a_clear_error(html):
     examples = [example(html, x="hledané"), example(html, x="hledané")]

@@ -21,8 +21,10 @@ def table():
 def test_unseen_pages_of_a_design_are_read_right(design, table):
     learned = learn(examples_of(design))
     plain, changed = measure(design, learned), measure(design, learned, changed=True)
-    table.append(f"{design.name:30} {design.examples} examples {len(learned):3} fields "
-                 f"{plain.percent:6.1f} % {changed.percent:6.1f} %")  # fmt: skip
+    table.append(
+        f"{design.name:30} {design.examples} examples {len(learned):3} fields "
+        f"{plain.percent:6.1f} % {changed.percent:6.1f} %"
+    )
     assert plain.total == 20 * len(learned)
     assert plain.percent >= RIGHT, plain.wrong
     assert changed.percent >= CHANGED, changed.wrong

@@ -34,8 +34,12 @@ WALK = ROOT / "docs" / "examples" / "autoparser"
 def autoparser(*arguments, **options):
     return subprocess.run(
         [sys.executable, str(PROGRAM), *map(str, arguments)],
-        capture_output=True, text=True, timeout=120, check=False, **options,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        **options,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -43,16 +47,23 @@ def only_lxml(tmp_path_factory):
     """Runs a module in an interpreter that has the standard library and lxml, nothing else."""
     folder = tmp_path_factory.mktemp("packages")
     (folder / "lxml").symlink_to(Path(lxml.__file__).parent)
-    start = (f"import sys; sys.path.append({str(folder)!r})\n"
-             "for name in ('edeposit', 'cssselect', 'yaml', 'nh3'):\n"
-             "    try: __import__(name)\n"
-             "    except ImportError: continue\n"
-             "    raise SystemExit(name + ' is there')\n"
-             "import runpy; runpy.run_path(sys.argv[1], run_name='__main__')")  # fmt: skip
+    start = (
+        f"import sys; sys.path.append({str(folder)!r})\n"
+        "for name in ('edeposit', 'cssselect', 'yaml', 'nh3'):\n"
+        "    try: __import__(name)\n"
+        "    except ImportError: continue\n"
+        "    raise SystemExit(name + ' is there')\n"
+        "import runpy; runpy.run_path(sys.argv[1], run_name='__main__')"
+    )
 
     def run(path):
-        done = subprocess.run([sys.executable, "-I", "-S", "-c", start, str(path)],
-                              capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", start, str(path)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
         return done.returncode, done.stderr
 
     return run
@@ -75,8 +86,9 @@ def test_example_of_the_specification_as_a_source_file():
 
 def test_example_of_the_specification_as_a_module(tmp_path, only_lxml):
     module = tmp_path / "parser.py"
-    done = autoparser("-c", DATA / "example.yaml", "--emit", "python", "-o", module,
-                      "--save-examples", tmp_path)  # fmt: skip
+    done = autoparser(
+        "-c", DATA / "example.yaml", "--emit", "python", "-o", module, "--save-examples", tmp_path
+    )
     assert (done.returncode, done.stdout) == (0, "")
     assert only_lxml(module) == (0, "")
     # Its own test can fail.
@@ -138,12 +150,15 @@ def test_hostile_texts_and_links_stay_texts(tmp_path, only_lxml):
     html = f"<h1 class='{HOSTILE.replace(chr(39), '&#39;')}'>T</h1><p id=x>{HOSTILE}: V</p>"
     link = "a\nimport os; os.abort()\n.html"
     (tmp_path / link).write_text(html)
-    (tmp_path / "c.yaml").write_text(yaml.safe_dump(
-        {"html": link, "t": {"data": "T", "required": True, "notfoundmsg": HOSTILE}, "v": "V"}
-    ))  # fmt: skip
+    (tmp_path / "c.yaml").write_text(
+        yaml.safe_dump(
+            {"html": link, "t": {"data": "T", "required": True, "notfoundmsg": HOSTILE}, "v": "V"}
+        )
+    )
     out = tmp_path / "out"
-    done = autoparser("-c", tmp_path / "c.yaml", "--emit", "python", "-o", out / "p.py",
-                      "--save-examples", out)  # fmt: skip
+    done = autoparser(
+        "-c", tmp_path / "c.yaml", "--emit", "python", "-o", out / "p.py", "--save-examples", out
+    )
     assert done.returncode == 0, done.stderr
     assert only_lxml(out / "p.py") == (0, "")
     assert sorted(path.suffix for path in out.iterdir()) == [".html", ".py"]
@@ -186,7 +201,7 @@ def test_the_writer_checks_names_itself():
         ("html: none.html\nx: y", "'none.html' is neither an http(s) URL nor a file."),
         ("html: file:///etc/hostname\nx: y", "is neither an http(s) URL nor a file."),
         ("html: .\nx: y", "is neither an http(s) URL nor a file."),
-        ("html: http://127.0.0.1:1/\nx: y", "'http://127.0.0.1:1/' cannot be had"),
+        ("html: http://127.0.0.1:1/\nx: y", "'http://127.0.0.1:1/' cannot be fetched"),
         ("html: p.html", "there are no variables"),
         ("html: p.html\nx: {required: true}", "'data' must say what is to be found"),
         ("html: p.html\nx: {data: [[a]]}", "'data' is a text or a list of texts"),
@@ -230,8 +245,12 @@ def test_scalars_mean_what_is_written(tmp_path):
     )
     (example,) = read_configuration(tmp_path / "c.yaml")
     assert [item.values for item in example.wanted.values()] == [
-        ("No",), ("007",), ("2024-01-02",), ("1_000.50",), ()
-    ]  # fmt: skip
+        ("No",),
+        ("007",),
+        ("2024-01-02",),
+        ("1_000.50",),
+        (),
+    ]
 
 
 def test_pages_come_over_http_with_the_charset_of_the_header(tmp_path):
@@ -357,13 +376,23 @@ def publisher():
 
 def test_what_was_learned_is_harvested(tmp_path, publisher):
     sources = tmp_path / "sources"
-    done = autoparser("-c", WALK / "books.yaml", "-o", sources / "lipa_cz.yaml",
-                      "--save-examples", sources / "samples")  # fmt: skip
+    done = autoparser(
+        "-c",
+        WALK / "books.yaml",
+        "-o",
+        sources / "lipa_cz.yaml",
+        "--save-examples",
+        sources / "samples",
+    )
     assert done.returncode == 0
-    settings.substitute_globals({
-        "HARVESTER_SOURCES_DIR": str(sources), "HARVESTER_ALLOW_PRIVATE": True,
-        "HARVESTER_DELAY": 0.0, "HARVESTER_CACHE": str(tmp_path / "pages.sqlite"),
-    })  # fmt: skip
+    settings.substitute_globals(
+        {
+            "HARVESTER_SOURCES_DIR": str(sources),
+            "HARVESTER_ALLOW_PRIVATE": True,
+            "HARVESTER_DELAY": 0.0,
+            "HARVESTER_CACHE": str(tmp_path / "pages.sqlite"),
+        }
+    )
     try:
         # As it was written: the examples are its samples.
         checks = list(check_sources(["lipa_cz"], live=False))
@@ -372,8 +401,12 @@ def test_what_was_learned_is_harvested(tmp_path, publisher):
         # With the list, as the documentation says.
         path = sources / "lipa_cz.yaml"
         source = yaml.safe_load(path.read_text("utf-8"))
-        source.update(start=[f"{publisher}/novinky"], item="div.kniha", follow="a::attr(href)",
-                      constants={"publisher": "Lípa"})  # fmt: skip
+        source.update(
+            start=[f"{publisher}/novinky"],
+            item="div.kniha",
+            follow="a::attr(href)",
+            constants={"publisher": "Lípa"},
+        )
         path.write_text(yaml.safe_dump(source, allow_unicode=True), "utf-8")
         (result,) = harvest(["lipa_cz"])
     finally:
@@ -395,8 +428,12 @@ def test_authors_in_one_text_are_split(tmp_path):
         documents.append({"html": f"{number}.html", "author": names, "title": f"T{number}"})
     (tmp_path / "c.yaml").write_text(yaml.safe_dump_all(documents))
     out = tmp_path / "s.yaml"
-    assert autoparser("-c", tmp_path / "c.yaml", "-q", "-o", out,
-                      "--save-examples", tmp_path / "samples").returncode == 0  # fmt: skip
+    assert (
+        autoparser(
+            "-c", tmp_path / "c.yaml", "-q", "-o", out, "--save-examples", tmp_path / "samples"
+        ).returncode
+        == 0
+    )
     source = load_source(out)
     assert source.fields["authors"].split_names == ","
     assert source.samples[0].expect["authors"] == ["A. B.", "C. D."]
@@ -414,18 +451,53 @@ def test_the_walk_through_of_the_documentation(tmp_path, only_lxml):
     assert load_source(folder / "lipa_cz.yaml").name == "lipa_cz"
     assert load_source(folder / "by_hand.yaml").follow is not None
     wanted = {
-        "title": ["Řeky: od pramene"], "authors": ["Jan Říha"], "price": ["450 Kč"],
-        "ISBN": ["978-80-7601-099-4"], "pages": ["88"], "binding": ["brožovaná"],
-        "format": ["A4"], "description": ["Atlas povodí."], "pub_date": [], "sub_title": [],
+        "title": ["Řeky: od pramene"],
+        "authors": ["Jan Říha"],
+        "price": ["450 Kč"],
+        "ISBN": ["978-80-7601-099-4"],
+        "pages": ["88"],
+        "binding": ["brožovaná"],
+        "format": ["A4"],
+        "description": ["Atlas povodí."],
+        "pub_date": [],
+        "sub_title": [],
         "URL": ["http://www.lipa.example/kniha/reky"],
-    }  # fmt: skip
+    }
     by_hand = yaml.safe_load((folder / "by_hand.yaml").read_text("utf-8"))
     page = Page((folder / "reky.html").read_bytes(), url="http://www.lipa.example/kniha/reky")
     for fields in (source["fields"], by_hand["fields"]):
         assert set(fields) == set(wanted)
         for name, values in wanted.items():
             assert Rule.parse(fields[name], name).find(page) == values
-    done = autoparser("-c", "books.yaml", "--emit", "python", "-o", "parser/lipa.py",
-                      "--save-examples", "parser", cwd=folder)  # fmt: skip
+    done = autoparser(
+        "-c",
+        "books.yaml",
+        "--emit",
+        "python",
+        "-o",
+        "parser/lipa.py",
+        "--save-examples",
+        "parser",
+        cwd=folder,
+    )
     assert done.returncode == 0
     assert only_lxml(folder / "parser" / "lipa.py") == (0, "")
+
+
+def test_the_modules_that_a_parser_carries_share_no_name():
+    import ast
+    import inspect
+
+    from edeposit.amqp.harvester.autoparser import emitting
+
+    defined = [
+        name
+        for module in emitting._MODULES
+        for node in ast.parse(inspect.getsource(module)).body
+        for name in (
+            [node.name]
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+            else [target.id for target in getattr(node, "targets", ())]
+        )
+    ]
+    assert len(defined) == len(set(defined))

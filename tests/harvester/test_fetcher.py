@@ -53,9 +53,13 @@ def test_a_page_comes_with_its_charset(fetch):
 
 @pytest.mark.parametrize(
     ("name", "pack"),
-    [("gzip", gzip.compress), ("deflate", zlib.compress),
-     ("deflate", lambda data: zlib.compress(data)[2:-4]), ("identity", bytes)],
-)  # fmt: skip
+    [
+        ("gzip", gzip.compress),
+        ("deflate", zlib.compress),
+        ("deflate", lambda data: zlib.compress(data)[2:-4]),
+        ("identity", bytes),
+    ],
+)
 def test_packed_pages_are_unpacked(fetch, name, pack):
     body = b"<p>page</p>" * 10_000
     get = fetch({"/": (200, {"Content-Encoding": name}, pack(body))})
@@ -74,13 +78,15 @@ def test_redirects_are_followed_and_tell_where_the_page_is(fetch):
     ("target", "words"),
     [
         ("http://other.example/", "other.example is no host of this source"),
-        ("file:///etc/hostname", "only http and https"), ("ftp://shop.example/", "only http"),
-        ("//evil.example/x", "evil.example is no host"), ("http://[::1", "Invalid IPv6 URL"),
-        ("http://shop.example:99999/", "no valid address"),
+        ("file:///etc/hostname", "only http and https"),
+        ("ftp://shop.example/", "only http"),
+        ("//evil.example/x", "evil.example is no host"),
+        ("http://[::1", "Invalid IPv6 URL"),
+        ("http://shop.example:99999/", "invalid address"),
         ("javascript:alert(1)", "InvalidURL|only http"),
         ("http://user:pass@other.example/", "other.example is no host"),
     ],
-)  # fmt: skip
+)
 def test_redirects_lead_nowhere_else(fetch, target, words):
     get = fetch({"/": (302, {"Location": target}, b"")})
     with raises(words):
@@ -96,10 +102,19 @@ def test_endless_redirects_end(fetch):
 
 @pytest.mark.parametrize(
     "address",
-    ["224.0.0.1", "64:ff9b::7f00:1", "127.0.0.1",
-     "10.0.0.1", "192.168.1.1", "169.254.169.254", "::1", "fe80::1%eth0", "0.0.0.0",
-     "::ffff:127.0.0.1"],
-)  # fmt: skip
+    [
+        "224.0.0.1",
+        "64:ff9b::7f00:1",
+        "127.0.0.1",
+        "10.0.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "::1",
+        "fe80::1%eth0",
+        "0.0.0.0",
+        "::ffff:127.0.0.1",
+    ],
+)
 def test_private_addresses_are_refused(address):
     assert not addresses.is_public(address)
     with raises("has no public address"):
@@ -121,8 +136,13 @@ def test_a_source_at_a_private_address_is_refused_unless_allowed(serve):
 
 def test_robots_txt_is_honoured(fetch):
     robots = b"User-agent: *\nDisallow: /private\nCrawl-delay: 0.2\n"
-    get = fetch({"/robots.txt": (200, {"Content-Type": "text/plain"}, robots), "/": b"page",
-                 "/private/x": b"secret"})  # fmt: skip
+    get = fetch(
+        {
+            "/robots.txt": (200, {"Content-Type": "text/plain"}, robots),
+            "/": b"page",
+            "/private/x": b"secret",
+        }
+    )
     started = time.monotonic()
     assert get().content == b"page"
     with raises(r"robots\.txt does not allow it"):
@@ -166,10 +186,12 @@ def test_robots_txt_that_cannot_be_had_forbids_all_for_now(fetch):
 
 
 def test_no_cookie_crosses_sources(serve):
-    site = serve({
-        "a.example": {"/": (200, {"Set-Cookie": "id=1"}, b"a"), "/2": b"a2"},
-        "b.example": {"/": b"b"},
-    })  # fmt: skip
+    site = serve(
+        {
+            "a.example": {"/": (200, {"Set-Cookie": "id=1"}, b"a"), "/2": b"a2"},
+            "b.example": {"/": b"b"},
+        }
+    )
     with (
         Fetcher(["a.example"], cookies={"pageSize": "100"}) as first,
         Fetcher(["b.example"]) as second,
@@ -323,19 +345,21 @@ def gzip_bomb(handler):
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (drip, "the deadline|timed out"), (drip_headers, "the deadline|timed out"),
+        (drip, "the deadline|timed out"),
+        (drip_headers, "the deadline|timed out"),
         (never, "ReadTimeout|timed out"),
-        (endless, "more than 100000 bytes"), (gzip_bomb, "more than 100000 bytes"),
+        (endless, "more than 100000 bytes"),
+        (gzip_bomb, "more than 100000 bytes"),
         (liar, "has 1000000000 bytes, more than"),
         ((200, {"Content-Encoding": "gzip"}, b"no gzip"), "cannot be unpacked"),
         ((200, {"Content-Encoding": "br"}, b"x"), "packed in a way that was not asked for"),
     ],
-)  # fmt: skip
+)
 def test_every_request_ends(fetch, answer, words):
     get = fetch({"/": answer})
-    settings.substitute_globals({
-        "HARVESTER_PAGE_TIMEOUT": 0.5, "HARVESTER_TIMEOUT": 0.6, "HARVESTER_MAX_BYTES": 100_000,
-    })  # fmt: skip
+    settings.substitute_globals(
+        {"HARVESTER_PAGE_TIMEOUT": 0.5, "HARVESTER_TIMEOUT": 0.6, "HARVESTER_MAX_BYTES": 100_000}
+    )
     with Fetcher([HOST]) as fetcher:
         started = time.monotonic()
         with raises(words):

@@ -124,8 +124,11 @@ def test_a_changed_layout_shows_in_the_self_test(shops):
 
 
 def page_of_links(*links):
-    return ("<html>" + "".join(f'<div class="b"><a href="{link}">x</a></div>' for link in links)
-            + "</html>").encode()  # fmt: skip
+    return (
+        "<html>"
+        + "".join(f'<div class="b"><a href="{link}">x</a></div>' for link in links)
+        + "</html>"
+    ).encode()
 
 
 @pytest.fixture
@@ -153,22 +156,40 @@ MINE = """\
 
 
 def test_a_fifth_source_needs_no_python(serve, source):
-    serve({"mine.example": {
-        "/": page_of_links("/1"),
-        "/1": "<h1>Žába</h1><table><tr><td>ISBN</td><td>80-86056-31-7</td></tr></table>".encode(),
-    }})  # fmt: skip
+    serve(
+        {
+            "mine.example": {
+                "/": page_of_links("/1"),
+                "/1": "<h1>Žába</h1><table><tr><td>ISBN</td><td>80-86056-31-7</td></tr>".encode(),
+            }
+        }
+    )
     (book,) = run(source(MINE))["mine"].publications
     assert (book.title, book.optionals.ISBN) == ("Žába", "80-86056-31-7")
     assert book.optionals.URL == "http://mine.example/1"
 
 
 def test_links_lead_only_to_pages_of_the_source(serve, source):
-    site = serve({"mine.example": {
-        "/": page_of_links("javascript:alert(1)", "file:///etc/passwd", "//evil.example/x",
-                           "http://evil.example/", "mailto:a@b", "data:text/html,x", "http://[", "",
-                           "../../../ok", "/ok"),
-        "/ok": b"<h1>fine</h1>",
-    }, "evil.example": {"/": b"<h1>evil</h1>", "/x": b"<h1>evil</h1>"}})  # fmt: skip
+    site = serve(
+        {
+            "mine.example": {
+                "/": page_of_links(
+                    "javascript:alert(1)",
+                    "file:///etc/passwd",
+                    "//evil.example/x",
+                    "http://evil.example/",
+                    "mailto:a@b",
+                    "data:text/html,x",
+                    "http://[",
+                    "",
+                    "../../../ok",
+                    "/ok",
+                ),
+                "/ok": b"<h1>fine</h1>",
+            },
+            "evil.example": {"/": b"<h1>evil</h1>", "/x": b"<h1>evil</h1>"},
+        }
+    )
     result = run(source(MINE))["mine"]
     assert [book.title for book in result.publications] == ["fine"]
     assert site.paths("evil.example") == []
@@ -193,14 +214,19 @@ def test_a_hostile_site_costs_the_others_nothing(serve, source):
     """Endless bodies, bombs, circles and silence beside four sound sources, in little memory."""
     shops = bookshops.all_shops(10)
     evil = {
-        "/": page_of_links(*(f"/{n}" for n in range(1, 7))), "/1": endless, "/2": gzip_bomb,
-        "/3": (302, {"Location": "/3"}, b""), "/4": never, "/5": drip, "/6": b"<h1>fine</h1>",
-    }  # fmt: skip
+        "/": page_of_links(*(f"/{n}" for n in range(1, 7))),
+        "/1": endless,
+        "/2": gzip_bomb,
+        "/3": (302, {"Location": "/3"}, b""),
+        "/4": never,
+        "/5": drip,
+        "/6": b"<h1>fine</h1>",
+    }
     serve({"mine.example": evil, **{shop.host: shop.pages for shop in shops}})
     name = source(MINE)
-    settings.substitute_globals({
-        "HARVESTER_PAGE_TIMEOUT": 2.0, "HARVESTER_TIMEOUT": 2.0, "HARVESTER_MAX_BYTES": 2_000_000,
-    })  # fmt: skip
+    settings.substitute_globals(
+        {"HARVESTER_PAGE_TIMEOUT": 2.0, "HARVESTER_TIMEOUT": 2.0, "HARVESTER_MAX_BYTES": 2_000_000}
+    )
     tracemalloc.start()
     started = time.monotonic()
     results = run(name, *(shop.source for shop in shops))
@@ -216,9 +242,15 @@ def test_a_hostile_site_costs_the_others_nothing(serve, source):
 
 @pytest.mark.parametrize(
     ("charset", "header", "meta"),
-    [("iso-8859-2", True, False), ("windows-1250", True, False), ("iso-8859-2", False, True),
-     ("windows-1250", False, True), ("utf-8", False, False), ("utf-16", False, False)],
-)  # fmt: skip
+    [
+        ("iso-8859-2", True, False),
+        ("windows-1250", True, False),
+        ("iso-8859-2", False, True),
+        ("windows-1250", False, True),
+        ("utf-8", False, False),
+        ("utf-16", False, False),
+    ],
+)
 def test_charsets(serve, source, charset, header, meta):
     tag = f'<meta charset="{charset}">' if meta else ""
     body = f"<html><head>{tag}</head><body><h1>Příliš žluťoučký kůň</h1></body></html>"
@@ -231,25 +263,43 @@ def test_charsets(serve, source, charset, header, meta):
 
 @pytest.mark.parametrize("charset", ["utf-8", "nonsense", "utf-7", "iso-2022-jp"])
 def test_a_wrong_charset_never_ends_a_harvest(serve, source, charset):
-    answer = (200, {"Content-Type": f"text/html; charset={charset}"},
-              "<h1>Příliš</h1>".encode("iso-8859-2"))  # fmt: skip
+    answer = (
+        200,
+        {"Content-Type": f"text/html; charset={charset}"},
+        "<h1>Příliš</h1>".encode("iso-8859-2"),
+    )
     serve({"mine.example": {"/": page_of_links("/1"), "/1": answer}})
     result = run(source(MINE))["mine"]
     assert len(result.publications) == 1
 
 
 BROKEN = [
-    b"", b"\0" * 1000, b"<" * 10_000, b"<h1>" * 50_000, b"<h1>x", b"<h1 <p <div>>>x</h1>",
-    b"<!DOCTYPE html [<!ENTITY a 'b'>]><h1>&a;</h1>", b"\xff\xfe\x00", b"<html><h1>" + b"a" * 10**6,
-    b"<table>" * 3000 + b"<h1>deep</h1>", b"%PDF-1.4 \xff\xd8", b"<h1>" + b"&lt;" * 100_000,
-]  # fmt: skip
+    b"",
+    b"\0" * 1000,
+    b"<" * 10_000,
+    b"<h1>" * 50_000,
+    b"<h1>x",
+    b"<h1 <p <div>>>x</h1>",
+    b"<!DOCTYPE html [<!ENTITY a 'b'>]><h1>&a;</h1>",
+    b"\xff\xfe\x00",
+    b"<html><h1>" + b"a" * 10**6,
+    b"<table>" * 3000 + b"<h1>deep</h1>",
+    b"%PDF-1.4 \xff\xd8",
+    b"<h1>" + b"&lt;" * 100_000,
+]
 
 
 @pytest.mark.parametrize("number", range(len(BROKEN)))
 def test_broken_markup_is_a_book_or_an_error(serve, source, number):
-    serve({"mine.example": {
-        "/": page_of_links("/1", "/2"), "/1": BROKEN[number], "/2": b"<h1>fine</h1>",
-    }})  # fmt: skip
+    serve(
+        {
+            "mine.example": {
+                "/": page_of_links("/1", "/2"),
+                "/1": BROKEN[number],
+                "/2": b"<h1>fine</h1>",
+            }
+        }
+    )
     started = time.monotonic()
     result = run(source(MINE))["mine"]
     assert result.publications[-1].title == "fine"
@@ -317,20 +367,24 @@ def test_progress_is_told(shops):
     [
         ("start: []", "start: must be the addresses"),
         ("start: [file:///etc]", "start: must be http"),
-        ("itm: x", "unknown key 'itm': did you mean 'item'?"), ("item: 'div['", "item: CSS"),
+        ("itm: x", "unknown key 'itm': did you mean 'item'?"),
+        ("item: 'div['", "item: CSS"),
         ("fields: {titel: h1}", "fields: unknown key 'titel': did you mean 'title'?"),
         ("fields: {ISBN: h1}", "at least a title"),
         ("fields: {title: {css: a, clean: isbm}}", "no cleaner"),
-        ("required: [foo]", "'foo' is none"), ("enabled: 1", "enabled: must be true or false"),
-        ("delay: x", "delay: must be a number"), ("paginate: {}", "either pages and url, or next"),
-        ("paginate: {pages: a, url: x}", r"with \{page\} in it"), ("fields: [", "not YAML"),
+        ("required: [foo]", "'foo' is none"),
+        ("enabled: 1", "enabled: must be true or false"),
+        ("delay: x", "delay: must be a number"),
+        ("paginate: {}", "either pages and url, or next"),
+        ("paginate: {pages: a, url: x}", r"with \{page\} in it"),
+        ("fields: [", "not YAML"),
         ("fields: {title: {css: a, each: b}}", "only authors have that"),
         ("fields: {title: {css: a, from: x}}", "item or detail"),
         ("samples: [1]", "file, url and expect"),
         ("name: ''", "name: must be a text"),
         ("fields: {title: !!python/name:os.system x}", "not YAML"),
     ],
-)  # fmt: skip
+)
 def test_mistakes_in_a_source_file_are_named(source, tmp_path, change, words):
     key = change.partition(":")[0]
     kept = [line for line in textwrap.dedent(MINE).splitlines() if not line.startswith(f"{key}:")]
@@ -355,3 +409,37 @@ def test_a_scrapper_function_stays_possible(monkeypatch):
     monkeypatch.setattr(Point, "load", lambda self: lambda: 1 / 0)
     assert "ZeroDivisionError" in str(run("odd_cz")["odd_cz"].errors[0])
     assert "there is no source 'other'" in str(run("other")["other"].errors[0])
+
+
+# --- numbers of pages -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "0" * 5000, "٣" * 20, "²", "1e9", "-3", "9" * 13])
+def test_an_odd_number_of_a_page_costs_that_link_only(serve, tmp_path, number):
+    (tmp_path / "s").mkdir()
+    settings.substitute_globals({"HARVESTER_SOURCES_DIR": str(tmp_path / "s")})
+    (tmp_path / "s" / "shop.yaml").write_text(
+        'start: ["http://shop.example/"]\nitem: div.b\nfields: {title: h2}\n'
+        'paginate: {pages: "a.page", url: "?p={page}"}\n'
+    )
+    first = f'<a class="page">{number}</a><a class="page">2</a><div class="b"><h2>A</h2></div>'
+    site = serve(
+        {"shop.example": {"/": first.encode(), "/?p=2": b'<div class="b"><h2>B</h2></div>'}}
+    )
+    settings.substitute_globals({"HARVESTER_SOURCES_DIR": str(tmp_path / "s")})
+    result = run("shop")["shop"]
+    assert [book.title for book in result.publications] == ["A", "B"]
+    assert result.errors == []
+    assert site.paths("shop.example") == ["/", "/?p=2"]
+
+
+@pytest.mark.parametrize("link", ["http://shop.example/" + "x" * 10**6, "http://" + "y" * 10**6])
+def test_the_text_of_an_error_is_bounded(serve, tmp_path, link):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "shop.yaml").write_text(
+        'start: ["http://shop.example/"]\nitem: div\nfollow: "a::attr(href)"\nfields: {title: h1}\n'
+    )
+    serve({"shop.example": {"/": f'<div><a href="{link}">x</a></div>'.encode()}})
+    settings.substitute_globals({"HARVESTER_SOURCES_DIR": str(tmp_path / "s")})
+    (error,) = run("shop")["shop"].errors
+    assert len(str(error)) < 2000

@@ -15,20 +15,31 @@ MESSAGE = {
     "publications": [
         {
             "__nt_name": "Publication",
-            "title": "Elektřina v kostce A5", "price": "485,00 Kč",
+            "title": "Elektřina v kostce A5",
+            "price": "485,00 Kč",
             "publisher": "BEN - technická literatura",
-            "authors": [{"__nt_name": "Author", "name": "Zemánek Václav",
-                         "URL": "http://shop.ben.cz/a"}],
+            "authors": [
+                {"__nt_name": "Author", "name": "Zemánek Václav", "URL": "http://shop.ben.cz/a"}
+            ],
             "optionals": {
-                "__nt_name": "Optionals", "sub_title": None, "format": None, "pub_date": None,
-                "pub_place": None, "ISBN": "978-80-7300-502-3", "description": "…",
-                "pages": "96 stran A5", "EAN": "9788073005023", "language": None,
-                "edition": "1. české", "URL": "http://shop.ben.cz/b",
-                "binding": "brožovaná V2", "is_ebook": False,
+                "__nt_name": "Optionals",
+                "sub_title": None,
+                "format": None,
+                "pub_date": None,
+                "pub_place": None,
+                "ISBN": "978-80-7300-502-3",
+                "description": "…",
+                "pages": "96 stran A5",
+                "EAN": "9788073005023",
+                "language": None,
+                "edition": "1. české",
+                "URL": "http://shop.ben.cz/b",
+                "binding": "brožovaná V2",
+                "is_ebook": False,
             },
         }
     ],
-}  # fmt: skip
+}
 
 
 def test_the_message_both_ways():
@@ -40,9 +51,11 @@ def test_the_message_both_ways():
 
 def test_a_scraped_book_becomes_the_message():
     book = Publication(
-        "Elektřina v kostce A5", [Author("Zemánek Václav", "http://shop.ben.cz/a")], "485,00 Kč",
+        "Elektřina v kostce A5",
+        [Author("Zemánek Václav", "http://shop.ben.cz/a")],
+        "485,00 Kč",
         "BEN - technická literatura",
-    )  # fmt: skip
+    )
     for name, value in MESSAGE["publications"][0]["optionals"].items():
         if value is not None and not name.startswith("__"):
             setattr(book.optionals, name, value)
@@ -102,10 +115,15 @@ def write(tmp_path):
 
 def test_a_setting_of_each_type_can_be_changed(write, monkeypatch):
     monkeypatch.delenv("HARVESTER_RETRIES")
-    write({
-        "USE_DUP_FILTER": False, "HARVESTER_BATCH": 7, "HARVESTER_DELAY": 2,
-        "HARVESTER_USER_AGENT": "řepa", "HARVESTER_SOURCES": ["a", "b"],
-    })  # fmt: skip
+    write(
+        {
+            "USE_DUP_FILTER": False,
+            "HARVESTER_BATCH": 7,
+            "HARVESTER_DELAY": 2,
+            "HARVESTER_USER_AGENT": "řepa",
+            "HARVESTER_SOURCES": ["a", "b"],
+        }
+    )
     settings.reload()
     assert settings.USE_DUP_FILTER is False
     assert settings.HARVESTER_BATCH == 7

@@ -68,8 +68,14 @@ def test_megabytes_of_odd_bytes_take_no_time():
 def test_an_endless_list_is_cut_before_rules_count_it():
     page = Page("<ul>" + "<li>x</li>" * 300_000 + "</ul><p>y</p>")
     assert len(page.tree.find(".//ul")) == MOST_CHILDREN
-    for rule in ("li:nth-of-type(3)", "li ~ li:nth-last-of-type(2)", "li + li:last-child",
-                 "li:first-of-type", "ul:only-child ~ li", "li:nth-child(2) + li"):  # fmt: skip
+    for rule in (
+        "li:nth-of-type(3)",
+        "li ~ li:nth-last-of-type(2)",
+        "li + li:last-child",
+        "li:first-of-type",
+        "ul:only-child ~ li",
+        "li:nth-child(2) + li",
+    ):
         assert len(Rule.parse(rule).find(page)) <= 1
 
 
@@ -104,17 +110,35 @@ def test_big_pages_are_left_as_they_are():
 @given(st.binary(max_size=300), st.sampled_from([None, "utf-8", "windows-1250", "utf-7", "x"]))
 def test_any_bytes_are_a_page_that_rules_can_read(content, charset):
     page = Page(content, "http://a.cz/", charset)
-    for rule in ("p", {"xpath": "//*/@*"}, {"label": "a"}, {"jsonld": "a.b"}, {"meta": "a"},
-                 {"css": "*", "html": True}):  # fmt: skip
+    for rule in (
+        "p",
+        {"xpath": "//*/@*"},
+        {"label": "a"},
+        {"jsonld": "a.b"},
+        {"meta": "a"},
+        {"css": "*", "html": True},
+    ):
         assert all(isinstance(value, str) and value for value in Rule.parse(rule).find(page))
 
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b" \n", b"\0\0", b"\xff\xfe", b"<!-- only a comment", b"<", "", "\ud800", b"<?xml",
-     b"<?xml version='1.0'?>", b"<?xml version='1.0'?><a><b></a>", b"<div>" * 50_000,
-     b"<a href=" * 1000],
-)  # fmt: skip
+    [
+        b"",
+        b" \n",
+        b"\0\0",
+        b"\xff\xfe",
+        b"<!-- only a comment",
+        b"<",
+        "",
+        "\ud800",
+        b"<?xml",
+        b"<?xml version='1.0'?>",
+        b"<?xml version='1.0'?><a><b></a>",
+        b"<div>" * 50_000,
+        b"<a href=" * 1000,
+    ],
+)
 def test_anything_is_a_page(content):
     page = Page(content)
     assert page.tree is not None
@@ -130,8 +154,10 @@ def test_an_xml_page_keeps_case_and_empty_elements():
 
 
 def test_xhtml_is_read_as_html():
-    page = Page("<?xml version='1.0' encoding='iso-8859-2'?><!DOCTYPE html PUBLIC 'x'>"
-                "<html xmlns='http://www.w3.org/1999/xhtml'><body><p>č</p></html>")  # fmt: skip
+    page = Page(
+        "<?xml version='1.0' encoding='iso-8859-2'?><!DOCTYPE html PUBLIC 'x'>"
+        "<html xmlns='http://www.w3.org/1999/xhtml'><body><p>č</p></html>"
+    )
     assert words(page) == "č"
 
 
@@ -139,15 +165,19 @@ def test_entities_of_a_document_type_are_not_expanded(tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("top secret")
     bomb = "".join(f"<!ENTITY e{i + 1} '{f'&e{i};' * 20}'>" for i in range(8))
-    page = Page(f"<?xml version='1.0'?><!DOCTYPE a [<!ENTITY f SYSTEM 'file://{secret}'>"
-                f"<!ENTITY e0 'x'>{bomb}]><a><b>&f;</b><c>&e8;</c></a>")  # fmt: skip
+    page = Page(
+        f"<?xml version='1.0'?><!DOCTYPE a [<!ENTITY f SYSTEM 'file://{secret}'>"
+        f"<!ENTITY e0 'x'>{bomb}]><a><b>&f;</b><c>&e8;</c></a>"
+    )
     assert "secret" not in text_of(page.tree)
     assert len(text_of(page.tree)) < 1000
 
 
 def test_text_is_what_a_reader_sees():
-    page = Page("<body><p>360&nbsp;Kč &amp; <b>b</b>ee<!-- no -->s<br>next<script>no</script></p>"
-                "<table><tr><td>a</td><td>b</td></tr></table>")  # fmt: skip
+    page = Page(
+        "<body><p>360&nbsp;Kč &amp; <b>b</b>ee<!-- no -->s<br>next<script>no</script></p>"
+        "<table><tr><td>a</td><td>b</td></tr></table>"
+    )
     assert text_of(page.tree.find("body")) == "360 Kč & bees next a b"
 
 
@@ -187,8 +217,10 @@ def test_deep_jsonld_is_skipped():
 
 
 def test_meta_by_property_and_name():
-    page = Page("<meta property='og:title' content='T'><meta name='Author' content='A'>"
-                "<meta name='author' content='B'><meta charset=utf-8>")  # fmt: skip
+    page = Page(
+        "<meta property='og:title' content='T'><meta name='Author' content='A'>"
+        "<meta name='author' content='B'><meta charset=utf-8>"
+    )
     assert page.meta == {"og:title": ["T"], "author": ["A", "B"]}
 
 

@@ -74,20 +74,41 @@ def test_vocabulary(rule, values):
     assert Rule.parse(parsed.to_dict()).find(PAGE) == values
 
 
-SIBLINGS = Page("<main>" + "".join(
-    f"<{tag} id={tag}{number}></{tag}>" for number, tag in enumerate("abaabbcaab")
-) + "<p><b id=b10></b></p></main>")  # fmt: skip
+SIBLINGS = Page(
+    "<main>"
+    + "".join(f"<{tag} id={tag}{number}></{tag}>" for number, tag in enumerate("abaabbcaab"))
+    + "<p><b id=b10></b></p></main>"
+)
 
 
 @pytest.mark.parametrize(
     "selector",
-    [f"{tag}:nth-{last}{what}({series})" for tag in ("a", "b", "c") for last in ("", "last-")
-     for what in ("child", "of-type") for series in ("1", "2", "4", "2n+1", "-n+2", "0")]
-    + ["a + b", "a + a + b", "b + *", "* + c", "a ~ b:nth-of-type(2)", "b:first-child",
-       "b:last-child", "a:first-of-type", "b:last-of-type", "b:only-child", "c:only-of-type",
-       "main > b:not(b:first-of-type)", "a + b:nth-child(2)", "a.x + b", "a + b.x",
-       "a + [id$='5']"],
-)  # fmt: skip
+    [
+        f"{tag}:nth-{last}{what}({series})"
+        for tag in ("a", "b", "c")
+        for last in ("", "last-")
+        for what in ("child", "of-type")
+        for series in ("1", "2", "4", "2n+1", "-n+2", "0")
+    ]
+    + [
+        "a + b",
+        "a + a + b",
+        "b + *",
+        "* + c",
+        "a ~ b:nth-of-type(2)",
+        "b:first-child",
+        "b:last-child",
+        "a:first-of-type",
+        "b:last-of-type",
+        "b:only-child",
+        "c:only-of-type",
+        "main > b:not(b:first-of-type)",
+        "a + b:nth-child(2)",
+        "a.x + b",
+        "a + b.x",
+        "a + [id$='5']",
+    ],
+)
 def test_selectors_mean_what_cssselect_says(selector):
     theirs = HTMLTranslator().css_to_xpath(selector)
     ours = css_to_xpath(selector)

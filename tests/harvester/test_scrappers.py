@@ -4,6 +4,7 @@ import importlib
 import subprocess
 import sys
 
+import lxml.html
 import pytest
 
 import edeposit.amqp.harvester
@@ -69,6 +70,86 @@ def test_pages_become_text():
     page = '<meta charset="windows-1250">Řeřicha'
     assert utils.handle_encodnig(page.encode("cp1250")) == page
     assert utils.handle_encodnig(page) == page
+
+
+class Element:
+    """An element as pydhtmlparser has it."""
+
+    def __init__(self, name, content="", childs=(), **params):
+        self.name, self.content, self.childs, self.params = name, content, childs, params
+
+    def getTagName(self):
+        return self.name
+
+    def getContent(self):
+        return self.content
+
+    def isTag(self):
+        return bool(self.name)
+
+
+LXML = lxml.html.fromstring(
+    '<table><tr><th>EAN:</th><td> 978 <b>0</b> &amp; </td></tr><tr><td class="x">1</td></tr>'
+)
+ROW, OTHER = LXML.iter("tr")
+OLD_ROW = Element("tr", "", [Element("th", "EAN:"), Element("td", " 978 <b>0</b> &amp; ")])
+OLD_OTHER = Element("tr", "", [Element("td", "1", (), **{"class": "x"})])
+
+
+@pytest.mark.parametrize(("row", "other"), [(ROW, OTHER), (OLD_ROW, OLD_OTHER)])
+def test_the_old_helpers_work_on_elements_of_both_kinds(row, other):
+    children = list(getattr(row, "childs", row))
+    (cell,) = getattr(other, "childs", other)
+    assert utils.get_first_content(children[1:]) == "978 <b>0</b> &amp;"
+    assert utils.get_first_content(el_list=children[1:], strip=False) == " 978 <b>0</b> &amp; "
+    assert utils.get_first_content([], alt="none") == "none"
+    assert utils.get_first_content(None) is None
+    assert utils.has_param("class")(cell)
+    assert not utils.has_param("class")(children[0])
+    assert utils.content_matchs("EAN:")(children[0])
+    assert utils.content_matchs("ean:", content_transformer=str.lower)(children[0])
+    assert not utils.content_matchs("EAN")(children[0])
+    assert utils.must_contain("th", "EAN:", "td")(row)
+    assert not utils.must_contain("th", "ISBN:", "td")(row)
+    assert not utils.must_contain("th", "EAN:", "p")(row)
+    assert not utils.must_contain("td", "1", "td")(other)
+
+
+@pytest.mark.parametrize(
+    ("link", "url"),
+    [
+        ("../xex", "http://www.grada.cz/xex"),
+        ("/xex", "http://www.grada.cz/xex"),
+        ("xex?a=1", "http://www.grada.cz/xex?a=1"),
+        ("//other.cz/x", "http://other.cz/x"),
+        ("http://xerexe.com", "http://xerexe.com"),
+        ("", None),
+        (None, None),
+        ("javascript:alert(1)", None),
+        ("mailto:a@b.cz", None),
+        ("http://[x", None),
+    ],
+)
+def test_links_become_absolute(link, url):
+    assert utils.normalize_url(base_url="http://www.grada.cz", rel_url=link) == url
+
+
+def test_what_an_absolute_url_is():
+    assert utils.is_absolute_url("https://a.cz/")
+    assert not utils.is_absolute_url("../a:b")
+    assert utils.is_absolute_url("ftp://a.cz/", protocol="ftp")
+    assert not utils.is_absolute_url("ftp://a.cz/")
+
+
+def test_every_way_to_import_an_old_source_works():
+    code = """if True:
+        import edeposit.amqp.harvester.scrappers.ben_cz
+        from edeposit.amqp.harvester.scrappers import grada_cz, cpress_cz
+        from edeposit.amqp.harvester.scrappers.zonerpress_cz import get_publications, self_test
+        from edeposit.amqp.harvester import scrappers
+        assert scrappers.grada_cz is grada_cz
+        """
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 # --- the package ----------------------------------------------------------------------------

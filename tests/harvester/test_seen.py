@@ -170,9 +170,12 @@ def test_the_old_cache_is_imported_with_its_isbns_computed_anew(tmp_path):
     old = ["978808086056317", "9788073005023", "ZenPirsig,Druhý", "4006381333931", "97880podle"]
     (tmp_path / OLD_CACHE).write_text(json.dumps(old), "utf-8")
     known = [
-        book(isbn="80-86056-31-7"), book(isbn="9788086056319"), book(isbn="978-80-7300-502-3"),
-        book(authors=["Pirsig", "Druhý"]), book("X", ean="4006381333931"),
-    ]  # fmt: skip
+        book(isbn="80-86056-31-7"),
+        book(isbn="9788086056319"),
+        book(isbn="978-80-7300-502-3"),
+        book(authors=["Pirsig", "Druhý"]),
+        book("X", ean="4006381333931"),
+    ]
     new = [book("Y", isbn="podle"), book("Zen", authors=["Pirsig"])]
     assert filter_publications([*known, *new]) == new
     # Once: later changes of the old file mean nothing.
@@ -224,7 +227,7 @@ def test_the_database_of_another_program_is_left_alone(tmp_path):
 def test_a_file_that_cannot_be_written_is_a_clear_error(tmp_path):
     settings.substitute_globals({"DUP_FILTER_DATABASE": str(tmp_path / "file" / "x.sqlite")})
     (tmp_path / "file").write_text("no directory")
-    with pytest.raises(CacheError, match=r"x\.sqlite: the books sent are kept here"):
+    with pytest.raises(CacheError, match=r"x\.sqlite: the database of sent books cannot be used"):
         filter_publications([book()])
 
 

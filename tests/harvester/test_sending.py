@@ -20,6 +20,7 @@ from edeposit.amqp.harvester.periodic import Schedule
 from edeposit.amqp.harvester.sending import send_books
 from edeposit.amqp.harvester.structures import Author, Publication
 from edeposit.amqp.serializers import serialize_bytes
+from edeposit.amqp.testing import wait_for
 
 
 def books(numbers):
@@ -284,3 +285,147 @@ def test_a_harvest_that_fails_as_a_whole_is_a_message(tmp_path):
     receiver = Receiver()
     periodic.harvest_and_send(receiver, threading.Event())
     assert "there is no source 'no_such_source'" in str(receiver.errors[0])
+
+
+# --- a harvest that fails -------------------------------------------------------------------------
+
+
+def test_a_harvest_that_failed_as_a_whole_is_not_noted_but_made_again(monkeypatch):
+    monkeypatch.setattr(periodic, "_FIRST_PAUSE", 0.01)
+    end = threading.Event()
+    outcomes = [False, False, True]
+    schedule = Schedule(3600)
+
+    def harvest():
+        outcome = outcomes.pop(0)
+        assert schedule.last() is None
+        return outcome
+
+    thread = threading.Thread(target=schedule.run, args=(harvest, end))
+    thread.start()
+    wait_for(lambda: schedule.last() is not None, 20, "the harvest is noted")
+    end.set()
+    thread.join(10)
+    assert outcomes == []
+    assert Schedule(3600).seconds_left() > 3500
+
+
+def test_the_pause_after_a_failure_grows_to_the_interval(monkeypatch, caplog):
+    monkeypatch.setattr(periodic, "_FIRST_PAUSE", 0.001)
+    end = threading.Event()
+    runs = []
+
+    def harvest():
+        runs.append(time.monotonic())
+        if len(runs) == 30:
+            end.set()
+        return False
+
+    Schedule(0.004).run(harvest, end)
+    pauses = [record.args[0] for record in caplog.records if "made again" in record.msg]
+    assert pauses[:4] == [0.001, 0.002, 0.004, 0.004]
+    assert set(pauses[3:]) == {0.004}
+
+
+def test_a_state_that_cannot_be_written_does_not_end_the_daemon(tmp_path, caplog):
+    end = threading.Event()
+    schedule = Schedule(0.05, tmp_path / "state" / "last.json")
+    (tmp_path / "state" / "last.json.new").mkdir()
+    runs, thread = run_until(schedule, end, 3)
+    thread.join(30)
+    assert len(runs) == 3
+    assert runs[-1] - runs[0] >= 0.08
+    assert "the state cannot be kept here" in caplog.text
+
+
+def test_a_broken_database_is_such_a_failure(tmp_path):
+    settings.substitute_globals({"DUP_FILTER_DATABASE": str(tmp_path)})
+    receiver = Receiver()
+    assert periodic.harvest_and_send(receiver, threading.Event()) is False
+    assert [type(error).__name__ for error in receiver.errors] == ["CacheError"]
+
+
+def harvested(monkeypatch, *results):
+    monkeypatch.setattr(periodic, "harvest", lambda names, stop: iter(results))
+    return periodic.harvest_and_send(Receiver(), threading.Event())
+
+
+def test_so_is_a_harvest_in_which_every_source_failed(monkeypatch):
+    dead = SourceResult("dead", [], [FetchError("no route")])
+    assert harvested(monkeypatch, dead, dead) is False
+    assert harvested(monkeypatch, dead, SourceResult("a", books([1]), []))
+    assert harvested(monkeypatch, SourceResult("a", books([2]), [FetchError("one page")]))
+    assert harvested(monkeypatch, SourceResult("quiet", [], []))
+    assert harvested(monkeypatch)
+
+
+# --- one book's fault -----------------------------------------------------------------------------
+
+
+class Odd:
+    """Gives what nobody expects."""
+
+    def __getattr__(self, name):
+        raise RuntimeError("odd")
+
+
+def odd_books():
+    nan, surrogate, number, loop, nested = books([10, 11, 12, 13, 14])
+    nan.price = float("nan")
+    surrogate.optionals.description = "\udc80"
+    number.optionals.pages = object()
+    loop.authors = [loop]
+    nested.optionals.description = []
+    for _ in range(100_000):
+        nested.optionals.description = [nested.optionals.description]
+    return [nan, surrogate, number, loop, nested, Odd(), None]
+
+
+def test_no_book_costs_another_one():
+    receiver = Receiver()
+    good = books([1, 2])
+    (report,) = send([SourceResult("s", [good[0], *odd_books(), good[1]], [])], receiver)
+    assert {"Kniha 1", "Kniha 2"} <= set(receiver.titles)
+    assert report.sent + len(report.errors) == report.found
+    for message in receiver.messages:
+        if isinstance(message, Exception):
+            str(message).encode("utf-8")
+        else:
+            serialize_bytes(message)
+
+
+def test_nor_in_a_harvest_that_was_ordered(monkeypatch):
+    import edeposit.amqp.harvester as harvester
+    from edeposit.amqp.harvester import crawl
+
+    good = books([1, 2])
+    results = [SourceResult("s", [good[0], *odd_books(), good[1]], []), SourceResult("t", [], [])]
+    monkeypatch.setattr(crawl, "harvest", lambda names: iter(results))
+    progress = []
+    answer = harvester.reactToAMQPMessage(harvester.HarvestRequest(["s"]), progress.append)
+    assert {"Kniha 1", "Kniha 2"} <= {book.title for book in answer.publications}
+    for message in (answer, *progress):
+        serialize_bytes(message)
+    first = progress[0]
+    assert first.found == 9
+    assert first.new + len(first.errors) == 9
+
+
+def test_a_source_in_python_keeps_what_it_gave_before_its_error(monkeypatch):
+    from edeposit.amqp.harvester import crawl
+
+    def generate():
+        yield from books([1, 2])
+        raise RuntimeError("broken \ud800")
+
+    class Point:
+        name = "odd_cz"
+
+        def load(self):
+            return generate
+
+    monkeypatch.setattr(crawl, "entry_points", lambda group: [Point()])
+    (result,) = crawl.harvest(["odd_cz"])
+    assert [book.title for book in result.publications] == ["Kniha 1", "Kniha 2"]
+    (error,) = result.errors
+    str(error).encode("utf-8")

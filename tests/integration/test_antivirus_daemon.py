@@ -91,6 +91,37 @@ def test_a_first_generation_client_works_unchanged(daemon, rabbit, vhost):
     }
 
 
+def test_a_clean_answer_carries_its_evidence_as_headers(daemon, rabbit, vhost, tmp_path):
+    connection = pika.BlockingConnection(
+        pika.ConnectionParameters(port=rabbit.port, virtual_host=vhost)
+    )
+    channel = connection.channel()
+    body = json.dumps({"__nt_name": "ScanFile", "filename": "a.txt", "b64_data": b64(b"hello")})
+    properties = pika.BasicProperties(headers={"UUID": "u-2"}, delivery_mode=2)
+    channel.basic_publish("antivirus", "request", body, properties)
+    _, properties, body = next(channel.consume("plone", auto_ack=True, inactivity_timeout=20))
+    connection.close()
+    assert json.loads(body) == {"__nt_name": "ScanResult", "filename": "a.txt", "result": {}}
+    headers = properties.headers
+    assert headers["UUID"] == "u-2"
+    assert headers["x-edeposit-scan-engine"].startswith("ClamAV ")
+    assert headers["x-edeposit-scan-signatures"]
+    assert headers["x-edeposit-scan-time"].endswith("+00:00")
+    assert headers["x-edeposit-scan-time"] in (tmp_path / "antivirus.log").read_text("utf-8")
+
+
+def test_a_blind_clamd_is_refused_in_one_line(clamd):
+    clamd.kill()
+    with open(clamd.config_file, "a") as file:
+        file.write("ScanMail no\n")
+    clamd.start()
+    assert program("edeposit_amqp_tool.py", "--host", "antivirus", "--create")[0] == 0
+    code, _, error = program("edeposit_amqp_antivirusd.py", "start")
+    assert code == 1
+    assert "clamd calls clean without a look: mails (ScanMail)" in error
+    assert "Traceback" not in error
+
+
 def test_clamd_may_go_and_come_back(daemon, clamd, monkeypatch):
     with AMQPClient("antivirus") as client:
         clamd.kill()

@@ -31,7 +31,7 @@ DAEMON = "edeposit_amqp_calibredaemon.py"
 
 @pytest.fixture
 def configured(monkeypatch, rabbit, vhost, tmp_path):
-    """The environment leads our programs to the broker; conversions work in a directory of ours."""
+    """The environment points the programs to the broker; conversions have their own directory."""
     with tempfile.TemporaryDirectory(prefix="edeposit-test-") as work:
         Path(work).chmod(0o755)
         environment = {
@@ -92,8 +92,12 @@ def test_a_first_generation_client_gets_one_answer(daemon, rabbit, vhost):
     )
     channel = connection.channel()
     lines = b64(HTML)
-    body = {"__nt_name": "ConversionRequest", "input_format": "html", "output_format": "epub",
-            "b64_data": "\n".join(lines[i : i + 80] for i in range(0, len(lines), 80))}  # fmt: skip
+    body = {
+        "__nt_name": "ConversionRequest",
+        "input_format": "html",
+        "output_format": "epub",
+        "b64_data": "\n".join(lines[i : i + 80] for i in range(0, len(lines), 80)),
+    }
     properties = pika.BasicProperties(headers={"UUID": "u-1"}, delivery_mode=2)
     channel.basic_publish("convert", "request", json.dumps(body), properties)
     message = wait_for(
@@ -109,8 +113,8 @@ def test_a_first_generation_client_gets_one_answer(daemon, rabbit, vhost):
 
 def test_bad_requests_are_answered_and_the_daemon_lives(daemon):
     bodies = [
-        ({"input_format": "exe", "output_format": "epub", "b64_data": ""}, "ValueError"),
-        ({"input_format": "html", "output_format": "../x", "b64_data": ""}, "ValueError"),
+        ({"input_format": "exe", "output_format": "epub", "b64_data": ""}, "BadValueError"),
+        ({"input_format": "html", "output_format": "../x", "b64_data": ""}, "BadValueError"),
         ({"input_format": "html", "output_format": "epub", "b64_data": "?"}, "ValueError"),
         ({"input_format": "epub", "output_format": "txt", "b64_data": b64("x")}, "UserWarning"),
     ]
@@ -155,7 +159,7 @@ def test_stop_in_the_middle_leaves_nothing_and_the_request_comes_back(daemon, mo
         wait_for(lambda: ebook_converts() > 0, 20, "it converts")
         os.kill(daemon_pid(), signal.SIGTERM)
         wait_for(lambda: "draining" in program(DAEMON, "status")[1], 10, "it drains")
-        os.kill(daemon_pid(), signal.SIGTERM)  # the second leaves at once
+        os.kill(daemon_pid(), signal.SIGTERM)  # the second one exits at once
         wait_for(lambda: program(DAEMON, "status")[0] == 3, 20, "it has ended")
         wait_for(lambda: is_over(daemon), 10, "nothing is left")
         assert program(DAEMON, "start")[0] == 0
@@ -171,6 +175,50 @@ def test_kill_minus_9_leaves_no_converter(daemon):
         assert program(DAEMON, "start")[0] == 0
         assert call.result(120).format == "epub"
     assert is_over(daemon)  # the new daemon has swept
+
+
+def published(channel, uuid, message, headers=None):
+    properties = pika.BasicProperties(headers={"UUID": uuid, **(headers or {})}, delivery_mode=2)
+    channel.basic_publish("convert", "request", json.dumps(message), properties)
+
+
+def answers(channel, count):
+    """The next messages of the output queue, by UUID."""
+    found = {}
+
+    def have_come():
+        method, properties, body = channel.basic_get("plone", auto_ack=True)
+        if method is not None:
+            found[properties.headers["UUID"]] = (properties.headers, body.decode())
+        return len(found) == count
+
+    wait_for(have_come, 60, f"{count} answers")
+    return found
+
+
+def test_a_conversion_is_cancelled_and_options_travel_as_headers(daemon, rabbit, vhost):
+    connection = pika.BlockingConnection(
+        pika.ConnectionParameters(port=rabbit.port, virtual_host=vhost)
+    )
+    channel = connection.channel()
+    request = {"__nt_name": "ConversionRequest", "input_format": "html", "output_format": "epub"}
+    published(channel, "u-1", {**request, "b64_data": b64(LARGE)})
+    wait_for(lambda: ebook_converts() > 0, 20, "it converts")
+    published(channel, "u-2", {"__nt_name": "CancelConversion", "uuid": "u-1"})
+    found = answers(channel, 2)
+    assert json.loads(found["u-2"][1])["was_running"] is True
+    assert found["u-1"][0]["exception_name"] == "UserWarning"
+    assert "it was cancelled" in found["u-1"][1]
+    assert is_over(daemon)
+    words = "These bytes are those of a mainframe."
+    request = {"__nt_name": "ConversionRequest", "input_format": "txt", "output_format": "txt"}
+    message = {**request, "b64_data": b64(words.encode("cp500"))}
+    published(channel, "u-3", message, {"x-edeposit-charset": "cp500"})
+    published(channel, "u-4", message, {"x-edeposit-options": '{"cover": "/etc/passwd"}'})
+    found = answers(channel, 2)
+    assert words in unb64(json.loads(found["u-3"][1])["b64_data"]).decode()
+    assert found["u-4"][0]["exception_name"] == "ValueError"
+    connection.close()
 
 
 def test_a_timeout_is_answered(configured, monkeypatch):

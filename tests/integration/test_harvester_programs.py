@@ -374,7 +374,7 @@ def test_the_daemon_harvests_at_its_interval_and_remembers_the_last_time(site):
     assert json.loads(program(PROGRAM, "status", "--json")[1])["state"] == "connected"
     code, out, _ = program(PROGRAM, "stop")
     assert code == 0
-    assert "all work at hand was finished" in out
+    assert "all accepted work was finished" in out
     assert site.count() == 0
 
     # Not due yet: a restart makes no harvest of its own.

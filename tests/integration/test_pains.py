@@ -145,6 +145,7 @@ def test_p7_unroutable_replies_are_parked_where_nobody_has_declared_a_parking_qu
     service.channel.queue_delete("daemon.undeliverable")
     service.channel.queue_unbind("plone", "echo", "result")
     numbers = [service.send(ECHO) for _ in range(5)]
+    wait_for(lambda: "is declared" in daemon.log(), what="the parking queue is declared")
     parked = {service.get("daemon.undeliverable")[1].headers["UUID"] for _ in numbers}
     assert parked == set(numbers)
     service.channel.queue_bind("plone", "echo", "result")

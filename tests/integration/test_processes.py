@@ -288,3 +288,124 @@ def test_a_plain_daemon_honours_the_foreground_option(service, make_script, argu
     finally:
         process.terminate()
     assert process.wait(20) == 0
+
+
+# --- what a daemon's surroundings do to its service -----------------------------------------
+
+
+def test_a_handler_ends_its_own_child(service, make_script):
+    script = make_script()
+    assert script("start")[0] == 0
+    for _ in range(3):
+        number = service.send({"__nt_name": "Do", "what": "fork", "argument": "terminate"})
+        assert service.answer() == (number, -signal.SIGTERM)
+    assert service.is_still_answering()
+
+
+def test_a_child_keeps_neither_connection_nor_pid_file_of_a_killed_daemon(service, make_script):
+    script = make_script()
+    script("start")
+    pid = json.loads(script("status", "--json")[1])["pid"]
+    service.send({"__nt_name": "Do", "what": "fork", "argument": "stay"})
+    children = Path(f"/proc/{pid}/task")
+    wait_for(lambda: [path for path in children.glob("*/children") if path.read_text()])
+    (child,) = [int(n) for path in children.glob("*/children") for n in path.read_text().split()]
+    try:
+        os.kill(pid, signal.SIGKILL)
+        # The broker gives the request back at once, not after two missed heartbeats.
+        method, _, _ = service.get("daemon", timeout=10)
+        assert method.redelivered
+        assert script("start")[0] == 0
+        assert service.is_still_answering()
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+def test_a_restart_beside_a_stop_does_not_abort_the_job(service, make_script):
+    script = make_script()
+    script("start")
+    number = service.send({"__nt_name": "Do", "what": "sleep", "argument": 3})
+    runs = Path(script.environment["ECHO_RUNS"])
+    wait_for(runs.exists, what="the job runs")
+    command = [sys.executable, str(ECHO)]
+    first = subprocess.Popen(
+        [*command, "stop"], env=script.environment, stdout=subprocess.PIPE, text=True
+    )
+    wait_for(lambda: "draining" in script("status")[1], what="it drains")
+    assert script("restart")[0] == 0
+    assert "all accepted work was finished" in first.communicate(timeout=20)[0]
+    assert service.answer()[0] == number
+    assert len(runs.read_text().splitlines()) == 1
+    assert service.is_still_answering()
+
+
+@pytest.mark.parametrize("foreground", [False, True], ids=["background", "foreground"])
+def test_a_full_disk_fails_no_request_whose_handler_prints(service, make_script, foreground):
+    script = make_script(LOG_TARGET="/dev/full")
+    script.environment["LOG_TARGET"] = "/dev/full"
+    if foreground:
+        with open("/dev/full", "w") as full:
+            process = subprocess.Popen(
+                [sys.executable, str(ECHO), "start", "-f"],
+                env=script.environment,
+                stdout=full,
+                stderr=full,
+            )
+        wait_for(lambda: "consuming" in script("status")[1], what="it consumes")
+    else:
+        assert script("start")[0] == 0
+    for _ in range(20):
+        number = service.send({"__nt_name": "Do", "what": "print", "argument": "x" * 5000})
+        assert service.answer()[0] == number
+        service.send("this is no JSON")
+        assert service.answer()[1][0] != "Do"
+    assert script("stop")[0] == 0
+    if foreground:
+        assert process.wait(10) == 0
+
+
+def test_pipes_that_nobody_reads_stop_no_service(service, make_script):
+    script = make_script(LOG_LEVEL="DEBUG")
+    script.environment["LOG_TARGET"] = "stderr"
+    process = subprocess.Popen(
+        [sys.executable, str(ECHO), "start", "-f"],
+        env=script.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        wait_for(lambda: "consuming" in script("status")[1], what="it consumes")
+        for _ in range(10):
+            number = service.send({"__nt_name": "Do", "what": "print", "argument": "x" * 50_000})
+            assert service.answer()[0] == number
+        code, out, _ = script("stop")
+        assert code == 0
+        assert "finished" in out
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_log_directory_that_is_removed_stops_no_service(service, make_script, tmp_path):
+    log = tmp_path / "logs" / "echo.log"
+    script = make_script()
+    script.environment["LOG_TARGET"] = str(log)
+    assert script("start")[0] == 0
+    shutil.rmtree(log.parent)
+    log.parent.write_text("in the way")
+    for _ in range(5):
+        service.send("this is no JSON")
+        service.answer()
+    assert script("reload")[0] == 0
+    assert service.is_still_answering()
+    log.parent.unlink()
+    service.send("this is no JSON")
+    service.answer()
+
+    def is_back():
+        service.send("this is no JSON")
+        service.answer()
+        return log.exists()
+
+    wait_for(is_back, what="it is logged again")

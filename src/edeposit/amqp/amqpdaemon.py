@@ -49,9 +49,11 @@ class _Request:
 
     __slots__ = (
         "accept_encoding",
+        "answer_headers",
         "correlation_id",
         "delivery",
         "headers",
+        "parameters",
         "priority",
         "reply_to",
         "routing_key",
@@ -75,6 +77,8 @@ class _Request:
         headers = properties.headers or {}
         self.wants_progress = headers.get(PROGRESS_HEADER) is True
         self.accept_encoding = headers.get(ACCEPT_ENCODING_HEADER)
+        self.parameters = contract.parameters_in(headers)
+        self.answer_headers: dict[str, Any] = {}
         self.headers = {
             name: value
             for name in _PASSED_ON
@@ -196,7 +200,9 @@ class AMQPDaemon(PikaDaemon):
             final answer; marked with the header ``x-edeposit-progress``. It may be called from
             other threads as well. Its attribute ``is_wanted`` says whether the request asks for
             progress, by the same header; ``redelivered`` whether the broker has delivered the
-            request before, so that another process may have run it, or begun to.
+            request before, so that another process may have run it, or begun to; ``uuid`` is the
+            request's; ``parameters`` its headers ``x-edeposit-...`` without that prefix; and what
+            is put into the dict ``headers`` becomes such headers of the final answer.
         """
         return self._sendback(_request_of(uuid, key))
 
@@ -208,6 +214,9 @@ class AMQPDaemon(PikaDaemon):
         redelivered = request.delivery is not None and bool(request.delivery.method.redelivered)
         send_back.is_wanted = request.wants_progress  # type: ignore[attr-defined]
         send_back.redelivered = redelivered  # type: ignore[attr-defined]
+        send_back.uuid = request.uuid  # type: ignore[attr-defined]
+        send_back.parameters = request.parameters  # type: ignore[attr-defined]
+        send_back.headers = request.answer_headers  # type: ignore[attr-defined]
         return send_back
 
     def process_exception(
@@ -237,6 +246,7 @@ class AMQPDaemon(PikaDaemon):
         properties = self._exception_properties(request, e, text, tb)
         self._answer(request, contract.body_of(text), properties)
         tell(
+            logger,
             logging.WARNING,
             "exception %s: %s for UUID %.200s",
             contract.name_of(e),
@@ -248,7 +258,8 @@ class AMQPDaemon(PikaDaemon):
     # --- answers ----------------------------------------------------------------------------
 
     def _respond(self, request: _Request, body: bytes) -> None:
-        properties = self._properties(request, self.content_type)
+        more = contract.headers_from(request.answer_headers)
+        properties = self._properties(request, self.content_type, more)
         if request.accept_encoding is not None:
             encoding, body = compress(body, request.accept_encoding)
             properties.content_encoding = encoding
@@ -313,17 +324,14 @@ class AMQPDaemon(PikaDaemon):
             own_id=True,
         )
 
-    def _refuse(
-        self,
-        method_frame: Basic.Deliver,
-        properties: BasicProperties,
-        body: bytes,
-        error: DeadlyRequestError,
-    ) -> None:
-        request = self._new_request(method_frame, properties)
+    def _refuse(self, delivery: Delivery, error: DeadlyRequestError | MemoryError) -> None:
+        request = self._new_request(delivery.method, delivery.properties)
         if request.uuid is not None:
-            self.process_exception(error, request.uuid, _answer_key(request), body)
-        super()._refuse(method_frame, properties, body, error)
+            self.process_exception(error, request.uuid, _answer_key(request), delivery.body)
+            if isinstance(error, MemoryError):  # its sender knows now, and can send less
+                self._running_link().post(self._ledger.finish, delivery)
+                return
+        super()._refuse(delivery, error)
 
     def _new_request(self, method_frame: Basic.Deliver, properties: BasicProperties) -> _Request:
         delivery = getattr(self._current, "delivery", None)

@@ -36,8 +36,10 @@ from edeposit.amqp.engine.handlers import HandlerPool
 from edeposit.amqp.engine.hooks import call_hook
 from edeposit.amqp.engine.journal import Journal
 from edeposit.amqp.engine.ledger import Ledger
+from edeposit.amqp.engine.prefetch import PrefetchWindow
 from edeposit.amqp.engine.publisher import Outgoing
 from edeposit.amqp.errors import ClosedError, PublishError, StartError
+from edeposit.amqp.process import children
 from edeposit.amqp.process.signals import RELOAD_SIGNALS, STOP_SIGNALS
 
 logger = logging.getLogger(__name__)
@@ -59,6 +61,7 @@ class BrokerDaemon(DaemonRunnerWrapper):
     _pool: HandlerPool
     _consumer: Consumer
     _journal: Journal
+    _window: PrefetchWindow
 
     def __init__(
         self,
@@ -153,12 +156,17 @@ class BrokerDaemon(DaemonRunnerWrapper):
         error: Exception | None,
     ) -> None:
         """A message has come (engine)."""
-        if error is not None:
-            logger.warning("a property of a message cannot be decoded and is lost: %r", error)
         self._consumer.delivered()
         delivery = self._ledger.accept(method, properties, body)
         if delivery is None:
             return
+        if isinstance(error, MemoryError):
+            delivery.error = error
+        elif error is not None:
+            logger.warning("a property of a message cannot be decoded and is lost: %r", error)
+        if method.redelivered:  # its last process may have died of it: hold few beside it
+            self._window.reset()
+        self._window.arrived(len(body), self._ledger.unfinished)
         if self._ledger.draining:
             self._ledger.give_back(delivery)
         else:
@@ -173,21 +181,25 @@ class BrokerDaemon(DaemonRunnerWrapper):
             self._consumer.start(channel)
 
     def _prefetch_count(self) -> int:
-        prefetch = settings.RABBITMQ_PREFETCH if self.prefetch is None else self.prefetch
-        return prefetch or self._concurrency() + 1
+        return self._fixed_prefetch() or self._window.size
+
+    def _fixed_prefetch(self) -> int:
+        return settings.RABBITMQ_PREFETCH if self.prefetch is None else self.prefetch
 
     def _concurrency(self) -> int:
         return self.concurrency or settings.RABBITMQ_CONCURRENCY
 
     def on_usable(self) -> None:
         """The consumer is registered (engine)."""
-        if self.queue:
-            logger.info(
-                "consuming %r in virtual host %r (prefetch %d, %d handler threads)", self.queue,
-                self.connection_param.virtual_host, self._prefetch_count(), self._concurrency(),
-            )  # fmt: skip
-        else:
-            logger.info("connected to virtual host %r", self.connection_param.virtual_host)
+        logger.log(
+            logging.DEBUG if self._consumer.is_moving else logging.INFO,
+            "%s virtual host %r (prefetch %d, %d handler threads)",
+            f"consuming {self.queue!r} in" if self.queue else "connected to",
+            self.connection_param.virtual_host,
+            self._prefetch_count(),
+            self._concurrency(),
+        )
+        self._consumer.is_moving = False
         self._was_ready = True
         self._set_state(self._working_state)
         self.ready(self._working_state)
@@ -213,6 +225,10 @@ class BrokerDaemon(DaemonRunnerWrapper):
         if not self._was_ready and time.monotonic() + delay > self._start_deadline:
             self._start_failure = failure
             return False
+        if self._consumer.is_moving and failure.code == "channel-200":
+            logger.debug("%s", failure)
+            return True
+        self._consumer.is_moving = False
         log = logger.warning if failure.transient else logger.error
         log("%s; next attempt in %.1f s", failure, delay)
         self._set_state("reconnecting", reason=str(failure))
@@ -232,6 +248,26 @@ class BrokerDaemon(DaemonRunnerWrapper):
         self._ledger.write_acks()
         if self._ledger.draining:
             self._check_drained()
+        else:
+            self._window.decide()
+            if self._window.size != self._consumer.count:
+                self._resize()
+
+    def _finished(self, delivery: Delivery) -> None:
+        """A handler is done with a delivery."""
+        self._window.finished(delivery.seconds)
+        self._ledger.finish(delivery)
+
+    def _resize(self) -> None:
+        """Consume with the window's size, where it counts and can be changed now."""
+        link = self._running_link()
+        if self._fixed_prefetch() or link.blocked or not self._consumer.is_consuming:
+            return
+        if self._window.size < self._consumer.count:
+            for delivery in self._pool.withdraw():
+                self._ledger.give_back(delivery)
+            link.flush()
+        self._consumer.renew(resized=True)
 
     def on_tick(self) -> None:
         """Once a second (engine)."""
@@ -239,7 +275,7 @@ class BrokerDaemon(DaemonRunnerWrapper):
         self.notify_watchdog()
         self._ledger.tick()
         if not self._ledger.draining:
-            self._consumer.check(self._ledger.unfinished)
+            self._consumer.check(not self._ledger.unfinished and self._ledger.outbox.is_empty)
             self._make_room()
         if self._state and self._achieved() != self._told:
             self._set_state(self._state)
@@ -248,9 +284,8 @@ class BrokerDaemon(DaemonRunnerWrapper):
         """Requests whose answers nobody takes must not use up the prefetch."""
         stuck = min(self._ledger.outbox.stuck, _STUCK_MOST)
         room = max(self._prefetch_count() - self._concurrency(), 1)
-        if stuck - self._stuck_at_consume >= room:
+        if stuck - self._stuck_at_consume >= room and self._consumer.renew():
             self._stuck_at_consume = stuck
-            self._consumer.renew()
 
     # --- start and stop ---------------------------------------------------------------------
 
@@ -262,10 +297,11 @@ class BrokerDaemon(DaemonRunnerWrapper):
         """
         self._io_thread = threading.current_thread()
         self._start_deadline = time.monotonic() + settings.START_TIMEOUT
+        self._journal = Journal(self.directory / f"{self.name}.begun")
         link = self._link = BrokerConnection(
             lambda: self.connection_param,
             self,
-            confirm_timeout=settings.RABBITMQ_CONFIRM_TIMEOUT,
+            confirm_timeout=lambda: settings.RABBITMQ_CONFIRM_TIMEOUT,
             max_message_size=settings.RABBITMQ_MAX_MESSAGE_SIZE,
         )
         self._ledger = Ledger(
@@ -277,8 +313,8 @@ class BrokerDaemon(DaemonRunnerWrapper):
             self.replaceUndeliverable,
             settings.RABBITMQ_CONFIRM_TIMEOUT,
         )
+        self._window = PrefetchWindow(self._concurrency())
         self._pool = HandlerPool(self._handle, self._handler_failed, link.clear_to_send)
-        self._journal = Journal(self.directory / f"{self.name}.begun")
         self._consumer = Consumer(
             link,
             self.queue,
@@ -287,13 +323,20 @@ class BrokerDaemon(DaemonRunnerWrapper):
             lambda: not self._ledger.draining,
         )
         link.ioloop.add_handler(self.signals.fileno(), self._on_signal, IOLoop.READ)
+        children.give_up_in_child(self._close_copy)
         self._set_state("connecting")
-        self._journal.open()
         self.onStart()
-        self._pool.start(self._concurrency() if self.queue else 0)
+        if self.queue:
+            self._journal.open()
+            self._pool.start(self._concurrency())
         link.run()
         if self._start_failure is not None:
             raise StartError(str(self._start_failure))
+
+    def _close_copy(self) -> None:
+        """In a forked child: it would keep the connection open when this process has died."""
+        if self._link is not None and self._link.connection is not None:
+            self._link.connection.close_copy()
 
     def _on_signal(self, _fd: int, _events: int) -> None:
         numbers = self.signals.drain()
@@ -352,7 +395,8 @@ class BrokerDaemon(DaemonRunnerWrapper):
     def _set_state(self, state: str, **details: Any) -> None:
         self._state = state
         self._told = self._achieved()
-        self.set_state(state, **self._told, **details)
+        window = {"prefetch": self._prefetch_count()} if self.queue else {}
+        self.set_state(state, **self._told, **window, **details)
 
     def _achieved(self) -> dict[str, Any]:
         """What the daemon has done so far, for its status."""

@@ -7,7 +7,9 @@ traceback is cut in its middle (its ends say where it began and what happened), 
 
 import copy
 import re
+import time
 import traceback
+from collections.abc import Mapping
 from typing import Any
 
 from pika.spec import BasicProperties
@@ -24,6 +26,12 @@ UUID_HEADER = "UUID"
 # (2015) used for the same fault, for which its clients look; mostly the two are equal.
 EXACT_NAME_HEADER = "x-edeposit-exception-name"
 
+# What a service says beside its answer, and a caller beside its request.
+PREFIX = "x-edeposit-"
+# Each of such texts, and all of them: there is one frame for all headers.
+_HEADER_LIMIT = 256
+_HEADER_COUNT = 16
+
 # True in a progress message; True in a request asks for progress.
 PROGRESS_HEADER = "x-edeposit-progress"
 
@@ -38,6 +46,7 @@ PARKING_SUFFIX = ".undeliverable"
 REASON_HEADER = "x-edeposit-reason"
 EXCHANGE_HEADER = "x-edeposit-exchange"
 KEY_HEADER = "x-edeposit-routing-key"
+TIME_HEADER = "x-edeposit-parked-at"  # seconds since 1970
 
 # Headers by which the broker or its plugins route, delay or drop a message: sender-selected
 # distribution (CC, BCC), dead-letter cycles (x-death), the delayed exchange, deduplication.
@@ -45,6 +54,16 @@ KEY_HEADER = "x-edeposit-routing-key"
 _BROKER_ACTS_ON = frozenset(
     ("CC", "BCC", "x-death", "x-delay", "x-deduplication-header", "x-cache-ttl")
 )
+
+_OWN_NAMES = {
+    EXACT_NAME_HEADER,
+    PROGRESS_HEADER,
+    PING_HEADER,
+    ACCEPT_ENCODING_HEADER,
+    REASON_HEADER,
+    EXCHANGE_HEADER,
+    KEY_HEADER,
+}
 
 _WORD = re.compile(r"\S+")
 # Text of a remote exception is for people: nobody reads more, and every byte counts twice
@@ -76,6 +95,7 @@ def parked_properties(
         REASON_HEADER: reason[:1000],
         EXCHANGE_HEADER: exchange,
         KEY_HEADER: routing_key,
+        TIME_HEADER: int(time.time()),
     }
     parked.delivery_mode = 2
     # An expiration would let the parked copy vanish; user_id is checked against our own user.
@@ -96,6 +116,26 @@ def legacy_name_of(error: BaseException) -> str | None:
     except BaseException:
         return None
     return name if isinstance(name, str) else None
+
+
+def parameters_in(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """What a caller says beside its request: its headers with our prefix, without it."""
+    return {
+        name.removeprefix(PREFIX): value
+        for name, value in headers.items()
+        if isinstance(name, str) and name.startswith(PREFIX)
+    }
+
+
+def headers_from(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What a service says beside its answer, as headers: few, short, and none of our own names."""
+    return {
+        PREFIX + str(name)[:64]: value
+        if isinstance(value, bool)
+        else scrub(str(value))[:_HEADER_LIMIT]
+        for name, value in list(said.items())[:_HEADER_COUNT]
+        if PREFIX + str(name) not in _OWN_NAMES
+    }
 
 
 def describe(error: BaseException) -> str:

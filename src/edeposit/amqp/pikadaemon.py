@@ -8,6 +8,7 @@ handlers use and users override; how such a daemon lives is in ``brokerdaemon``.
 import copy
 import logging
 import threading
+import time
 from concurrent.futures import Future
 from typing import Any
 
@@ -38,7 +39,8 @@ class PikaDaemon(BrokerDaemon):
         output_key: its default routing key.
         name: name of pid file, log and status; default ``<virtual host>-<queue>``.
         concurrency: handler threads; with 1 the order of messages is kept. None = settings.
-        prefetch: unacked messages the broker may send ahead; 0 = ``concurrency + 1``.
+        prefetch: unacked messages the broker may send ahead; 0 = as many as the work allows, see
+            ``engine.prefetch``. None = settings.
         daemon_options: ``pid_dir``, ``log_target``, ``log_level``, ``stop_timeout`` (seconds) of
             ``DaemonRunnerWrapper``.
     """
@@ -198,39 +200,44 @@ class PikaDaemon(BrokerDaemon):
     def _handle(self, delivery: Delivery) -> None:
         self._current.delivery = delivery
         try:
-            if delivery.method.redelivered:
+            if delivery.error is not None:
+                self._refuse(delivery, delivery.error)
+            elif delivery.method.redelivered:
                 self._handle_noted(delivery)
-            elif self.onMessageReceived(delivery.method, delivery.properties, delivery.body):
-                self._running_link().post(self._ledger.finish, delivery)
+            else:
+                self._run_handler(delivery)
         finally:
             self._current.delivery = None
+
+    def _run_handler(self, delivery: Delivery) -> None:
+        started = time.monotonic()
+        is_done = self.onMessageReceived(delivery.method, delivery.properties, delivery.body)
+        delivery.seconds = time.monotonic() - started
+        if is_done:
+            self._running_link().post(self._finished, delivery)
 
     def _handle_noted(self, delivery: Delivery) -> None:
         """Handle a message that may be what has ended an earlier process."""
         deaths = self._journal.begin(delivery)
         try:
             if deaths >= DEATHS_MOST:
-                error = DeadlyRequestError(deaths)
-                self._refuse(delivery.method, delivery.properties, delivery.body, error)
-            elif self.onMessageReceived(delivery.method, delivery.properties, delivery.body):
-                self._running_link().post(self._ledger.finish, delivery)
+                self._refuse(delivery, DeadlyRequestError(deaths))
+            else:
+                self._run_handler(delivery)
         finally:
             self._journal.end(delivery)
 
-    def _refuse(
-        self,
-        method_frame: Basic.Deliver,
-        properties: BasicProperties,
-        body: bytes,
-        error: DeadlyRequestError,
-    ) -> None:
-        """Park the message being handled, which is not to be run."""
-        self.park(str(error))
+    def _refuse(self, delivery: Delivery, error: DeadlyRequestError | MemoryError) -> None:
+        """Do not handle a message: park it, or if it has no body here, give it back later."""
+        if isinstance(error, MemoryError):
+            logger.error("delivery %d is given back: no memory for its body", delivery.handle)
+            self._running_link().post(self._ledger.postpone, delivery)
+        else:
+            self.park(str(error))
 
     def _handler_failed(self, delivery: Delivery, error: BaseException) -> None:
-        self._park(
-            delivery, f"{contract.name_of(error)} in the handler: {contract.describe(error)}"
-        )
+        text = contract.describe(error)
+        self._park(delivery, f"{contract.name_of(error)} in the handler: {text}")
 
 
 def _copied(properties: BasicProperties) -> BasicProperties:

@@ -28,6 +28,9 @@ BUILT_IN = {
     "harvester": "edeposit.amqp.harvester",
 }
 
+# Daemons that send unasked through a service's exchange; see ``service.sender_main``.
+FURTHER_DAEMONS = {"ftp": ("ftp_monitor",), "harvester": ("harvester_periodic",)}
+
 _CLASS_MODULES = ("structures", "datastructures")
 
 # It becomes part of file names and, in capitals, of environment variables.

@@ -110,7 +110,9 @@ RABBITMQ_MANAGEMENT_URL = declare(
     "", "management API, such as http://127.0.0.1:15672; empty: the host's port 15672"
 )
 RABBITMQ_CONCURRENCY = declare(1, "handler threads; with 1 the order is kept", between(1, 1000))
-RABBITMQ_PREFETCH = declare(0, "messages sent ahead; 0: concurrency + 1", between(0, 65535))
+RABBITMQ_PREFETCH = declare(
+    0, "messages sent ahead; 0: as many as the work allows", between(0, 65535)
+)
 RABBITMQ_CONFIRM_TIMEOUT = declare(
     30.0, "seconds until an unconfirmed message ends the connection", between(0.1, 3600)
 )

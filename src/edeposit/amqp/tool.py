@@ -1,4 +1,4 @@
-"""The command line of ``edeposit_amqp_tool.py``: set up, look into and try out the services.
+"""The command line of ``edeposit_amqp_tool.py``: set up, inspect and try out the services.
 
 The 2015 options keep their names, texts and output. Results go to stdout, everything else to
 stderr; a mistake or a failure is one line there, never a traceback. Functions without an
@@ -6,7 +6,7 @@ underscore are also for scripts.
 
 Exit codes:
 
-    0    done (``--call``: answered; ``--dry-run``: the schema is complete)
+    0    done (``--call``: answered; ``--dry-run``: the schema is complete; ``--status``: served)
     1    failed, or the time is over (``--call``: the service answered with an exception)
     2    wrong usage
     130  interrupted (Ctrl-C)
@@ -29,7 +29,16 @@ from edeposit.amqp import __version__
 from edeposit.amqp.broker import messages, schema
 from edeposit.amqp.broker.sessions import connect, within
 from edeposit.amqp.errors import AMQPError, CallTimeoutError
-from edeposit.amqp.programs.actions import ACTIONS, ALL, FAILED, OK, complain, note, print_messages
+from edeposit.amqp.programs.actions import (
+    ACTIONS,
+    ALL,
+    FAILED,
+    OK,
+    UsageError,
+    complain,
+    note,
+    print_messages,
+)
 from edeposit.amqp.serializers import SerializationError
 from edeposit.amqp.settings import SettingsError
 
@@ -121,7 +130,7 @@ def receive(host: str, timeout: float | None = None) -> None:
 
     Args:
         host: one of ``get_list_of_hosts()``.
-        timeout: seconds in total; None or negative: for ever.
+        timeout: seconds in total; None or negative: no limit.
 
     Raises:
         CallTimeoutError: the time is over, whether messages have come or not.
@@ -161,9 +170,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BROKEN_PIPE
     except CallTimeoutError:
         note("Timeouted!")
+    except UsageError as error:
+        note(str(error))
+        return USAGE
     except (AMQPError, SettingsError, SerializationError) as error:
         logger.debug("failed", exc_info=True)
-        complain(error)
+        complain(error, args.host)
     except OSError as error:  # such as a full disk behind stdout
         _give_up_stdout()
         note(str(error))
@@ -178,16 +190,18 @@ def _run(args: argparse.Namespace) -> int:
     wanted = [name for name in ACTIONS if getattr(args, name) not in (None, False)]
     for name in wanted:
         if args.host is None and name != "status":
-            raise AMQPError(f"--host is required parameter to --{name}")
+            raise UsageError(f"--host is required parameter to --{name}")
         if args.host == ALL and ACTIONS[name].verb is not None:
-            raise AMQPError(f"Can't {ACTIONS[name].verb} all hosts!")
+            raise UsageError(f"Can't {ACTIONS[name].verb} all hosts!")
     if args.dry_run and (not wanted or set(wanted) - {"create", "purge"}):
-        raise AMQPError("--dry-run goes with --create or --purge only")
+        raise UsageError("--dry-run goes with --create or --purge only")
+    if not wanted:
+        options = ", ".join(f"--{name}" for name in ACTIONS)
+        raise UsageError(f"nothing to do: say --list or one of {options}; see --help")
     if args.host not in (None, ALL) and args.host not in get_list_of_hosts():
         near = difflib.get_close_matches(args.host, get_list_of_hosts(), 1)
         hint = f"did you mean {near[0]!r}?" if near else "see --list."
-        note(f"Unknown host {args.host!r}: {hint}")
-        return USAGE
+        raise UsageError(f"Unknown host {args.host!r}: {hint}")
     for name in wanted:
         code = ACTIONS[name].run(args)
         if code != OK:
@@ -216,7 +230,7 @@ def _seconds(text: str) -> float:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description="Set up, look into and try out the services of edeposit.amqp at RabbitMQ.",
+        description="Set up, inspect and try out the services of edeposit.amqp at RabbitMQ.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -225,40 +239,54 @@ def _parser() -> argparse.ArgumentParser:
     add("-l", "--list", action="store_true", help="print the names of all hosts (services)")
     add("-s", "--host", metavar="NAME", help="which host to work with: one of --list, or 'all'")
     add(
-        "-c", "--create", action="store_true",
+        "-c",
+        "--create",
+        action="store_true",
         help="create virtual host, exchange, queues and bindings, where they are missing",
-    )  # fmt: skip
+    )
     add("-p", "--put", metavar="FILE", help="send a request, JSON from a file or - (stdin)")
     add(
-        "-g", "--get", action="store_true",
+        "-g",
+        "--get",
+        action="store_true",
         help="print the messages of the output queue as they come, and take them off it",
-    )  # fmt: skip
+    )
     add(
-        "-t", "--timeout", metavar="N", type=_seconds,
+        "-t",
+        "--timeout",
+        metavar="N",
+        type=_seconds,
         help="seconds for each action, then exit 1; -1: no limit (default: -1, --call: 60)",
-    )  # fmt: skip
+    )
     add(
-        "--call", metavar="FILE|-|EXPRESSION",
+        "--call",
+        metavar="FILE|-|EXPRESSION",
         help="send a request and print its answer; JSON from a file or stdin, or an expression"
-        " such as 'ScanFile(\"a.txt\", \"\")'",
-    )  # fmt: skip
+        ' such as \'ScanFile("a.txt", "")\'',
+    )
     add(
-        "--status", action="store_true",
+        "--status",
+        action="store_true",
         help="queues (ready, unacked, consumers, parked) and daemons (on this machine)",
-    )  # fmt: skip
+    )
     add(
-        "--peek", action="store_true",
+        "--peek",
+        action="store_true",
         help="as --get, for what is there now, but leave it there (marked as redelivered)",
-    )  # fmt: skip
+    )
     add(
-        "--purge", metavar="QUEUE", nargs="*",
+        "--purge",
+        metavar="QUEUE",
+        nargs="*",
         help="delete all messages of the given queues (default: input and output); asks first",
-    )  # fmt: skip
+    )
     add(
-        "--parked", metavar=("ACTION", "ID"), nargs="+",
+        "--parked",
+        metavar=("ACTION", "ID"),
+        nargs="+",
         help="list, show [ID...], retry ID...|all, drop ID...|all: what could not be answered or"
         " delivered",
-    )  # fmt: skip
+    )
     add("--dry-run", action="store_true", help="only say what --create or --purge would do")
     add("--yes", action="store_true", help="do not ask before something is deleted")
     add("--json", action="store_true", help="output for programs: one line of JSON per item")

@@ -18,9 +18,13 @@ from edeposit.amqp.antivirus.structures import (
 )
 
 __all__ = [
-    "DatabaseUpdated", "ScanFile", "ScanResult", "UpdateDatabase", "on_start",
+    "DatabaseUpdated",
+    "ScanFile",
+    "ScanResult",
+    "UpdateDatabase",
+    "on_start",
     "reactToAMQPMessage",
-]  # fmt: skip
+]
 
 logger = logging.getLogger(__name__)
 
@@ -45,9 +49,11 @@ def reactToAMQPMessage(message: Any, send_back: Callable[[Any], None]) -> Any:
         headers = report.headers()
         getattr(send_back, "headers", {}).update(headers)
         logger.info(
-            "%.200r: %s; %s", message.filename, report.result or "clean",
+            "%.200r: %s; %s",
+            message.filename,
+            report.result or "clean",
             ", ".join(f"{name} {value}" for name, value in headers.items()),
-        )  # fmt: skip
+        )
         return ScanResult(message.filename, report.result)
     if kind == "UpdateDatabase":
         return DatabaseUpdated(antivirus.update_database())

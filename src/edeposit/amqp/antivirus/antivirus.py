@@ -1,7 +1,7 @@
 """Scanning of files and of base64 content, with clamd or clamscan.
 
-A file is called clean only when the scanner has found nothing in it, and nothing in it is known to
-be passed over by the scanner.
+A file is called clean only if the scanner found nothing in it, and nothing in it is known to be
+skipped by the scanner.
 """
 
 import datetime
@@ -26,9 +26,14 @@ from edeposit.amqp.antivirus.wrappers.freshclam import update_database
 from edeposit.amqp.formats.base64text import Base64Error, Base64Text
 
 __all__ = [
-    "Report", "check_scanner", "describe_scanner", "save_and_scan", "scan_base64", "scan_file",
+    "Report",
+    "check_scanner",
+    "describe_scanner",
+    "save_and_scan",
+    "scan_base64",
+    "scan_file",
     "update_database",
-]  # fmt: skip
+]
 
 logger = logging.getLogger(__name__)
 
@@ -38,13 +43,13 @@ _SMALL = 1024**2
 
 
 class Report(NamedTuple):
-    """What a scan has shown, and by what.
+    """The outcome of a scan, and its evidence.
 
     Attributes:
         result: ``{filename: ("FOUND", name)}``, or ``{}`` for a clean file.
         scanner: engine, number of the signature database and its date, as ClamAV names them.
-        time: of the scan's begin, UTC, ISO 8601.
-        accepted: kinds of problems that the setting ACCEPT lets pass, and that the file has.
+        time: when the scan began, UTC, ISO 8601.
+        accepted: kinds of problems in the file that the setting ACCEPT allows.
     """
 
     result: Result
@@ -83,9 +88,10 @@ def scan_base64(filename: str, b64_data: str) -> Report:
     """
     try:
         content = Base64Text(b64_data)
+        if content.most > clamd.size_limit():
+            clamd.check_size(filename, content.size)
     except Base64Error as error:
         raise ScanError(f"{filename!r}: b64_data is {error}") from error
-    clamd.check_size(filename, content.size)
     deadline = Deadline(settings.SCAN_TIMEOUT)
 
     def pieces() -> Iterator[bytes]:
@@ -152,7 +158,7 @@ def _scan(
                 return Report(result, known.version if known else "", time, [])
             sight = probing.current()
             if known is not None and known != sight.identity:
-                # Restarted, or new signatures: which ones have scanned it is not known.
+                # Restarted or updated meanwhile: it is unknown which signatures were used.
                 result = by_clamd()
             scanner = sight.identity.version
         except ScanTimeoutError:
@@ -176,10 +182,10 @@ def _check_content(
     sight: probing.Sight | None,
     deadline: Deadline,
 ) -> list[str]:
-    """Look for what the scanner has passed over; returns the kinds of it that are accepted.
+    """Look for content that the scanner skipped; returns the kinds that are accepted.
 
     Raises:
-        NotScannedError: there is something, and it is not accepted.
+        NotScannedError: there is some that is not accepted.
     """
     walk = Walk(deadline, settings.MAX_UNPACKED)
     with open_content() as file:
@@ -197,13 +203,13 @@ def _check_content(
 
 
 def _check_limits(walk: Walk, sight: probing.Sight, size: int) -> None:
-    """Add what this clamd was seen, or would be seen, to pass over."""
+    """Add the content that this clamd was shown to skip."""
     needed: dict[str, float] = dict.fromkeys(walk.formats & {"mail", "PDF", "OLE2", "rar"}, 1)
     if size > _SMALL and not sight.sees("depth", float("inf")):
-        # Its alert for limits is off: is this size one of them?
+        # Its alert for exceeded limits is off: does it scan a file of this size?
         needed["size"] = size
     if walk.formats - NO_ARCHIVES:
-        # What nobody but clamd opens may be as large as can be.
+        # The extent of a container that only clamd opens is unknown.
         unknown = float("inf") if walk.is_opaque else 0
         needed |= {
             "archive": 1,
@@ -219,7 +225,7 @@ def _check_limits(walk: Walk, sight: probing.Sight, size: int) -> None:
 
 
 def check_scanner() -> str:
-    """Look whether clamd looks into everything, as far as that can be told.
+    """Check by probes that clamd looks into everything.
 
     Returns:
         Engine and database, for the log at start.

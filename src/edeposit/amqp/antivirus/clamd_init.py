@@ -36,9 +36,18 @@ Bytecode true
 # Debian's own values; less would refuse work under load.
 _LEAST = {"MaxThreads": 12, "MaxConnectionQueueLength": 15}
 # Of old configurations: clamd warns about the one and does not start with the other.
-_GONE = ("AllowSupplementaryGroups", "StatsEnabled", "StatsHostID", "StatsPEDisabled",
-         "StatsTimeout", "ScanOnAccess", "DetectBrokenExecutables", "AlgorithmicDetection",
-         "BlockMax", "ArchiveBlockEncrypted")  # fmt: skip
+_GONE = (
+    "AllowSupplementaryGroups",
+    "StatsEnabled",
+    "StatsHostID",
+    "StatsPEDisabled",
+    "StatsTimeout",
+    "ScanOnAccess",
+    "DetectBrokenExecutables",
+    "AlgorithmicDetection",
+    "BlockMax",
+    "ArchiveBlockEncrypted",
+)
 
 
 class _Account(NamedTuple):
@@ -234,7 +243,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         "-o", "--overwrite", action="store_true", help="begin with a clean configuration"
     )
     parser.add_argument("-c", "--config", metavar="PATH", help="clamd.conf (default: the system's)")
-    parser.add_argument("--no-restart", action="store_true", help="leave the running clamd alone")
+    parser.add_argument("--no-restart", action="store_true", help="do not restart clamd")
     parser.add_argument("--dry-run", action="store_true", help="print the result, change nothing")
     args = parser.parse_args(argv)
     logging.basicConfig(

@@ -1,8 +1,8 @@
-"""Asks the running clamd what it looks into, by samples that hide EICAR.
+"""Finds out what the running clamd looks into, by samples that hide EICAR.
 
-Its configuration is not asked: it may be another machine's, or changed since clamd was started.
-What must stay true: what a clamd was seen to call clean unopened is never called clean by us, also
-after it was restarted or has loaded new signatures.
+Its configuration file is not evidence: clamd may run on another machine, or the file may have
+changed since clamd started. What must stay true: content that clamd was shown to skip is never
+called clean, also after clamd was restarted or has loaded new signatures.
 """
 
 import logging
@@ -34,7 +34,7 @@ class _Probe(NamedTuple):
         text: what it is, for people.
         make: the sample of a size, in the kind's own unit.
         most: the largest size asked for.
-        try_first: the size to ask for in place of a smaller one: one answer for many contents.
+        try_first: the size to probe before a smaller one, so that one probe serves many files.
     """
 
     text: str
@@ -50,18 +50,18 @@ def _power_of_two(size: int) -> int:
 _PROBES = {
     "EICAR": _Probe("files", lambda _: samples.EICAR),
     "archive": _Probe("archives (ScanArchive)", lambda _: samples.zipped()),
-    # clamd's MaxRecursion is 100 at most: it has to raise its alert for the first one.
+    # clamd's MaxRecursion is 100 at most, so it has to raise its alert for this one.
     "depth": _Probe(
         "archives in archives (AlertExceedsMax, MaxRecursion)",
         samples.nested,
         lambda: _DEEPEST,
         lambda _: _DEEPEST,
     ),
-    # Its default of MaxFiles is 10,000.
+    # A file with more members is preceded by a larger probe.
     "members": _Probe(
         "archives with many members (AlertExceedsMax, MaxFiles)",
         samples.many_members,
-        lambda: 9000,
+        lambda: 1000,
         _power_of_two,
     ),
     # Its default of MaxFileSize is 100 MiB.
@@ -83,12 +83,12 @@ _PROBES = {
     "OLE2": _Probe("Office documents (ScanOLE2)", lambda _: samples.ole2()),
     "rar": _Probe("RARs (libclamunrar)", lambda _: samples.encrypted_rar()),
 }
-# Not a matter of configuration: such content is answered with an error, and clamd may be used.
+# Not a matter of configuration: the daemon starts, and answers such content with an error.
 _MAY_BE_BLIND = {"rar"}
 
 
 class Sight:
-    """What one clamd, as it runs now, looks into.
+    """What one running clamd looks into.
 
     Args:
         identity: which clamd it is.
@@ -98,13 +98,13 @@ class Sight:
         self.identity = identity
         self._asked = time.monotonic()
         self._lock = threading.Lock()
-        # For each kind: up to this size it was seen to look; infinite: it raises an alert.
+        # By kind: the largest size that it was shown to scan; infinite: it raises an alert.
         self._seen: dict[str, float] = {}
-        # From this size on it was seen not to look.
+        # By kind: the smallest size that it was shown to skip.
         self._unseen: dict[str, float] = {}
 
     def is_current(self, identity: clamd.Identity) -> bool:
-        """Does it hold for this clamd still?"""
+        """Does it still hold for this clamd?"""
         age = time.monotonic() - self._asked
         return identity == self.identity and age < settings.PROBE_INTERVAL
 
@@ -162,7 +162,7 @@ _sight: Sight | None = None
 
 
 def current() -> Sight:
-    """What the clamd that runs now looks into; asked anew after a restart or new signatures.
+    """What the running clamd looks into; found out anew after a restart or new signatures.
 
     Raises:
         ScannerUnavailableError: clamd cannot be reached.
@@ -183,11 +183,11 @@ def known() -> clamd.Identity | None:
 
 
 def check() -> Sight:
-    """Ask clamd for every kind.
+    """Probe clamd for every kind.
 
     Raises:
-        BlindScannerError: it does not find EICAR; or it does not look into something, and the
-            setting BLIND_SCANNER does not allow that.
+        BlindScannerError: it does not find EICAR, or skips content and the setting BLIND_SCANNER
+            is not ``warn``.
         ScannerUnavailableError: clamd cannot be reached.
     """
     sight = current()

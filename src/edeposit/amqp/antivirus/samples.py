@@ -1,8 +1,8 @@
 """Samples that show what a scanner looks into: each hides EICAR where only an unpacker finds it.
 
-Made in code, so that no file of this project is itself reported; EICAR (the test file of eicar.org,
-known to every scanner) lies in none of them as plain bytes, and is always a file of its own:
-signatures of it may be tied to the begin or the digest of a file.
+They are generated, so that no scanner reports a file of this project. EICAR, the test file of
+eicar.org that every scanner knows, is in none of them as plain bytes, and is always a file of its
+own: its signatures may match only at the start of a file, or its digest.
 """
 
 import base64
@@ -80,7 +80,7 @@ def long_member(size: int) -> bytes:
 
 def encrypted_zip() -> bytes:
     """A zip whose file needs a password."""
-    packed = zlib.compress(EICAR * 2)[:60]  # nobody can tell it from what a password makes
+    packed = zlib.compress(EICAR * 2)[:60]  # indistinguishable from encrypted bytes
     fields = (_DEFLATED, 1, zlib.crc32(EICAR), len(packed), len(EICAR), _NAME.encode())
     local = _local_header(*fields) + packed
     return local + _directory([(fields, 0)], len(local))
@@ -90,9 +90,12 @@ def _local_header(
     method: int, flags: int, checksum: int, packed: int, size: int, name: bytes
 ) -> bytes:
     """See APPNOTE.TXT 4.3.7."""
-    return struct.pack(
-        "<4s5H3L2H", b"PK\3\4", 20, flags, method, 0, 0x21, checksum, packed, size, len(name), 0
-    ) + name  # fmt: skip
+    return (
+        struct.pack(
+            "<4s5H3L2H", b"PK\3\4", 20, flags, method, 0, 0x21, checksum, packed, size, len(name), 0
+        )
+        + name
+    )
 
 
 def _directory(
@@ -100,14 +103,31 @@ def _directory(
 ) -> bytes:
     """Central directory and its end; see APPNOTE.TXT 4.3.12 and 4.3.16."""
     entries = b"".join(
-        struct.pack("<4s6H3L5H2L", b"PK\1\2", 20, 20, flags, method, 0, 0x21, checksum, packed,
-                    size, len(name), 0, 0, 0, 0, 0, start) + name
+        struct.pack(
+            "<4s6H3L5H2L",
+            b"PK\1\2",
+            20,
+            20,
+            flags,
+            method,
+            0,
+            0x21,
+            checksum,
+            packed,
+            size,
+            len(name),
+            0,
+            0,
+            0,
+            0,
+            0,
+            start,
+        )
+        + name
         for (method, flags, checksum, packed, size, name), start in members
-    )  # fmt: skip
+    )
     count = len(members)
-    return entries + struct.pack(
-        "<4s4H2LH", b"PK\5\6", 0, 0, count, count, len(entries), offset, 0
-    )  # fmt: skip
+    return entries + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, count, count, len(entries), offset, 0)
 
 
 def mail() -> bytes:
@@ -116,9 +136,12 @@ def mail() -> bytes:
         b"From: a@example.org\r\nTo: b@example.org\r\nSubject: probe\r\nMIME-Version: 1.0\r\n"
         b"Content-Type: multipart/mixed; boundary=B\r\n\r\n--B\r\n"
         b"Content-Type: application/octet-stream\r\nContent-Transfer-Encoding: base64\r\n"
-        b"Content-Disposition: attachment; filename=" + _NAME.encode() + b"\r\n\r\n"
-        + base64.b64encode(EICAR) + b"\r\n--B--\r\n"
-    )  # fmt: skip
+        b"Content-Disposition: attachment; filename="
+        + _NAME.encode()
+        + b"\r\n\r\n"
+        + base64.b64encode(EICAR)
+        + b"\r\n--B--\r\n"
+    )
 
 
 def pdf() -> bytes:
@@ -145,7 +168,7 @@ def pdf() -> bytes:
 
 def ole2() -> bytes:
     """A compound file, as of old Word documents, with one stream; see [MS-CFB]."""
-    # With gzip's extra field it gets longer than the 4096 bytes up to which streams lie elsewhere.
+    # gzip's extra field makes it longer than 4096 bytes; shorter streams are stored elsewhere.
     packed = gzip.compress(EICAR, mtime=0)
     extra = bytes(5000)
     stream = packed[:3] + b"\4" + packed[4:10] + struct.pack("<H", len(extra)) + extra + packed[10:]
@@ -155,9 +178,26 @@ def ole2() -> bytes:
     table = [0xFFFFFFFD, end, *range(3, 2 + sectors), end]
     table += [free] * (128 - len(table))
     header = struct.pack(
-        "<8s16s6H10L", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", bytes(16), 0x3E, 3, 0xFFFE, 9, 6, 0,
-        0, 0, 1, 1, 0, 4096, end, 0, end, 0,
-    ) + struct.pack("<109L", 0, *[free] * 108)  # fmt: skip
+        "<8s16s6H10L",
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+        bytes(16),
+        0x3E,
+        3,
+        0xFFFE,
+        9,
+        6,
+        0,
+        0,
+        0,
+        1,
+        1,
+        0,
+        4096,
+        end,
+        0,
+        end,
+        0,
+    ) + struct.pack("<109L", 0, *[free] * 108)
     directory = _ole2_entry("Root Entry", 5, 1, end, 0) + _ole2_entry(
         "Package", 2, free, 2, len(stream)
     )
@@ -169,9 +209,20 @@ def _ole2_entry(name: str, kind: int, child: int, start: int, size: int) -> byte
     encoded = name.encode("utf-16-le") + b"\0\0" if name else b""
     free = 0xFFFFFFFF
     return struct.pack(
-        "<64sHBB3L16sL16sLQ", encoded, len(encoded), kind, 1, free, free, child, bytes(16), 0,
-        bytes(16), start, size,
-    )  # fmt: skip
+        "<64sHBB3L16sL16sLQ",
+        encoded,
+        len(encoded),
+        kind,
+        1,
+        free,
+        free,
+        child,
+        bytes(16),
+        0,
+        bytes(16),
+        start,
+        size,
+    )
 
 
 def encrypted_rar() -> bytes:

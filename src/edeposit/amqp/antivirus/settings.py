@@ -10,13 +10,20 @@ from typing import TYPE_CHECKING
 from edeposit.amqp._configuration import Configuration, Setting, SettingsError, between, one_of
 
 __all__ = [
-    "SettingsError", "describe", "get_all_constants", "is_deb_system", "reload",
+    "SettingsError",
+    "describe",
+    "get_all_constants",
+    "is_deb_system",
+    "reload",
     "substitute_globals",
-]  # fmt: skip
+]
 
 _TABLE = (
-    Setting("USE_CLAMD", True, "scan with clamd; false: with clamscan, which loads its database "
-            "for each file"),
+    Setting(
+        "USE_CLAMD",
+        True,
+        "scan with clamd; false: with clamscan, which loads its database for each file",
+    ),
     Setting("DEB_CONF_PATH", "/etc/clamav/", "directory of clamd.conf on Debian"),
     Setting("SUSE_CONF_PATH", "/etc/", "directory of clamd.conf elsewhere"),
     Setting("CONF_FILE", "clamd.conf", "its name"),
@@ -24,28 +31,50 @@ _TABLE = (
     Setting("LOCALSOCKET", "/var/run/clamav/clamd.ctl", "clamd's Unix socket"),
     Setting("PIDFILE", "/var/run/clamav/clamd.pid", "clamd's pid file, for the set-up script"),
     Setting("LOGFILE", "/var/log/clamav/clamav.log", "clamd's log, for the set-up script"),
-    Setting("CLAMD_HOST", "", "host of clamd, tried when the Unix socket does not answer; "
-            "empty: none"),
+    Setting(
+        "CLAMD_HOST", "", "host of clamd, tried when the Unix socket does not answer; empty: none"
+    ),
     Setting("CLAMD_PORT", 3310, "its port", between(1, 65535)),
     Setting("CONNECT_TIMEOUT", 5.0, "seconds for a connection to clamd", between(0.01, 600)),
-    Setting("SCAN_TIMEOUT", 120.0, "seconds for one scan, all its steps together",
-            between(0.01, 86400)),
-    Setting("MAX_FILE_SIZE", 25 * 1024 * 1024,
-            "bytes of the largest file; clamd's own StreamMaxLength and MaxFileSize count as well",
-            between(0, 2**32)),
-    Setting("MAX_UNPACKED", 1024**3, "bytes that may be unpacked of one file to look for what "
-            "ClamAV passes over", between(0, 2**42)),
-    Setting("ACCEPT", [], "kinds of content that may be called clean although ClamAV passes it "
-            "over, such as drm; the text of NotScannedError names the kind"),
-    Setting("BLIND_SCANNER", "refuse", "what the daemon does at its start when clamd calls a "
-            "sample clean in which EICAR is hidden: refuse to start, or warn and answer such "
-            "content with an error", one_of("refuse", "warn")),
-    Setting("PROBE_INTERVAL", 3600.0, "seconds after which clamd is asked for such samples again; "
-            "after a restart or new signatures it is at once", between(1, 10**7)),
-    Setting("FRESHCLAM_TIMEOUT", 600.0, "seconds for an update of the database",
-            between(1, 86400)),
+    Setting(
+        "SCAN_TIMEOUT", 120.0, "seconds for one scan, all its steps together", between(0.01, 86400)
+    ),
+    Setting(
+        "MAX_FILE_SIZE",
+        25 * 1024 * 1024,
+        "bytes of the largest file; clamd's own StreamMaxLength and MaxFileSize count as well",
+        between(0, 2**32),
+    ),
+    Setting(
+        "MAX_UNPACKED",
+        1024**3,
+        "bytes that may be unpacked of one file to look for what ClamAV passes over",
+        between(0, 2**42),
+    ),
+    Setting(
+        "ACCEPT",
+        [],
+        "kinds of content that may be called clean although ClamAV passes it "
+        "over, such as drm; NotScannedError names the kind",
+    ),
+    Setting(
+        "BLIND_SCANNER",
+        "refuse",
+        "what the daemon does at its start when clamd calls a "
+        "sample clean in which EICAR is hidden: refuse to start, or warn and answer such "
+        "content with an error",
+        one_of("refuse", "warn"),
+    ),
+    Setting(
+        "PROBE_INTERVAL",
+        3600.0,
+        "seconds after which clamd is asked for such samples again; "
+        "after a restart or new signatures it is at once",
+        between(1, 10**7),
+    ),
+    Setting("FRESHCLAM_TIMEOUT", 600.0, "seconds for an update of the database", between(1, 86400)),
     Setting("DATABASE_DIR", "", "directory of the signatures for clamscan; empty: its own"),
-)  # fmt: skip
+)
 
 _configuration = Configuration(_TABLE, "/edeposit/antivirus.json", prefix="ANTIVIRUS_")
 

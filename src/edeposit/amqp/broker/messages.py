@@ -1,7 +1,7 @@
 """Messages in and out of a service's queues, one at a time, for people and scripts.
 
-What must stay true: a message leaves its queue only after the caller is done with it (printed it,
-moved it, was asked about it); whatever goes wrong before, it is still there.
+What must stay true: a message is removed from its queue only after the caller has used it (printed,
+moved or confirmed it); whatever goes wrong before, it is still there.
 """
 
 import json
@@ -163,7 +163,7 @@ def receive(host: str, timeout: float | None = None) -> Iterator[ReceivedMessage
 
     Args:
         host: the service, as ``get_amqp_settings()`` names it.
-        timeout: seconds for all of it, connecting included; None or negative: for ever.
+        timeout: seconds for all of it, connecting included; None or negative: no limit.
 
     Raises:
         CallTimeoutError: the time is over, whether messages have come or not.

@@ -2,11 +2,12 @@
 
 A parked message is a copy with headers that say why it is there and where it was to go
 (``deliveries``). Here it is looked at, sent there again, or dropped. What must stay true: a
-message leaves the queue only after the broker has confirmed its other copy, or on demand.
+message is removed only after the broker has confirmed its other copy, or on demand.
 """
 
 import copy
 import json
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -19,10 +20,12 @@ from edeposit.amqp.contract import (
     KEY_HEADER,
     PARKING_SUFFIX,
     REASON_HEADER,
+    TIME_HEADER,
 )
 from edeposit.amqp.errors import AMQPError
 
 ALL = "all"
+HEADER = "\t".join(("id", "UUID", "parked at", "was to go to", "size", "reason"))
 
 
 class ParkedMessage(NamedTuple):
@@ -33,6 +36,7 @@ class ParkedMessage(NamedTuple):
         uuid: of the request that it belongs to.
         exchange: where it was to go; None if that is not known.
         routing_key: beside ``exchange``.
+        parked_at: seconds since 1970; None if that is not known.
     """
 
     id: str
@@ -40,14 +44,19 @@ class ParkedMessage(NamedTuple):
     reason: str
     exchange: str | None
     routing_key: str | None
+    parked_at: int | None
     message: ReceivedMessage
 
     def as_text(self) -> str:
-        """A line with what matters, for lists."""
+        """A line with what matters, in the columns of ``HEADER``."""
         target = "?" if self.exchange is None else f"{self.exchange}[{self.routing_key!r}]"
         size = len(self.message.body)
         reason = " ".join(self.reason.split())
-        return f"{self.id}\t{self.uuid or '-'}\t{target}\t{size} bytes\t{reason}"
+        since = "-"
+        if self.parked_at is not None:
+            # Local time, as in the logs.
+            since = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(self.parked_at))
+        return "\t".join((self.id, self.uuid or "-", since, target, f"{size} bytes", reason))
 
     def as_json(self) -> str:
         """One line of JSON, body included."""
@@ -88,7 +97,7 @@ def retry(host: str, ids: list[str]) -> Iterator[ParkedMessage]:
         properties.headers = {
             name: value
             for name, value in (properties.headers or {}).items()
-            if name not in (REASON_HEADER, EXCHANGE_HEADER, KEY_HEADER)
+            if name not in (REASON_HEADER, EXCHANGE_HEADER, KEY_HEADER, TIME_HEADER)
         }
         publish(channel, item.exchange, item.routing_key, item.message.body, properties)
 
@@ -133,6 +142,15 @@ def _to_parked(message: ReceivedMessage) -> ParkedMessage:
         value if isinstance(value := headers.get(name), str) else None for name in names
     )
     reason = str(headers.get(REASON_HEADER, "unknown"))
+    # Bounded: a foreign value must be a time that people can read.
+    time_header = headers.get(TIME_HEADER)
+    parked_at = time_header if type(time_header) is int and 0 < time_header < 2**35 else None
     return ParkedMessage(
-        message.properties.message_id or "", uuid, reason, exchange, routing_key, message
+        message.properties.message_id or "",
+        uuid,
+        reason,
+        exchange,
+        routing_key,
+        parked_at,
+        message,
     )

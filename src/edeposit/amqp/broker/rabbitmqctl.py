@@ -39,7 +39,7 @@ class Rabbitmqctl:
         if command is None:
             raise AdministrationError("rabbitmqctl is not installed here")
         if not _epmd_runs():
-            # rabbitmqctl would start an epmd that listens on all addresses, and leave it behind.
+            # rabbitmqctl would start an epmd that listens on all addresses and keeps running.
             raise AdministrationError("rabbitmqctl: no RabbitMQ node runs here (there is no epmd)")
         self._command = command
         status = self._json("status")

@@ -209,7 +209,9 @@ def compare(host: str) -> list[Finding]:
     try:
         with connected(host) as connection:
             entities = [_inspect(connection, kind, name) for kind, name in _entities(schema)]
-    except NoVirtualHostError:
+    except NoVirtualHostError as error:
+        if error.failure.code != "no-vhost":
+            raise
         missing = [Finding("virtual host", schema.vhost, "missing")]
         missing += [Finding(kind, name, "missing") for kind, name in _entities(schema)]
         return missing + [Finding("binding", name, "missing") for name in _binding_names(schema)]

@@ -1,8 +1,8 @@
 """Short work with the broker that a caller waits for: connect, do it, close, all within a limit.
 
-For the tool and for scripts. Daemons and the client have their own engine (``connection``),
-which never blocks. What must stay true: nothing here waits longer than it was told to, although
-pika's ``BlockingConnection`` has no time limits of its own, and no exception of pika gets out.
+For the tool and for scripts. Daemons and the client use ``engine.connection``, which never blocks.
+What must stay true: nothing here waits longer than it was told to, although pika's
+``BlockingConnection`` has no time limits, and every exception of pika is translated.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ import pika
 from edeposit.amqp import settings
 from edeposit.amqp.engine import diagnosis
 from edeposit.amqp.engine.diagnosis import Diagnosis
+from edeposit.amqp.engine.fastconnection import FastConnection
 from edeposit.amqp.engine.parameters import getConParams
 from edeposit.amqp.errors import AMQPError, CallTimeoutError
 
@@ -24,8 +25,8 @@ _T = TypeVar("_T")
 # The closing handshake is a courtesy: a broker that has stopped answering gets no more time (s).
 _CLOSE_TIMEOUT = 3.0
 
-# Instead of heartbeats, which BlockingConnection answers only while somebody waits in it: a pager
-# or a slow disk behind the tool must not cost the connection. Seconds until the first probe,
+# Instead of heartbeats, which BlockingConnection answers only during its own calls: a pager or a
+# slow disk behind the tool must not cost the connection. Seconds until the first probe,
 # between probes, and how many may stay unanswered.
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 6}
 
@@ -89,7 +90,8 @@ def connect(host: str) -> pika.BlockingConnection:
     parameters.heartbeat = 0
     parameters.tcp_options = _KEEPALIVE
     try:
-        return pika.BlockingConnection(parameters)
+        # One odd property of one message must not end the look at a queue.
+        return pika.BlockingConnection(parameters, _impl_class=FastConnection)
     except (pika.exceptions.AMQPError, OSError) as error:
         failure = diagnosis.diagnose(error, parameters)
         if failure.code in ("no-vhost", "no-permission"):

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from pika.exceptions import ChannelClosedByBroker
@@ -34,7 +35,9 @@ class HostStatus(NamedTuple):
         vhost_exists: False: missing, or not open to our user.
         queues: without the parking queue.
         parked: messages in the parking queue; None: there is no such queue.
+        problem: why the virtual host cannot be used; empty: it can.
         daemon: as ``daemonwrapper`` tells: at least ``running`` (None: unknown).
+        further_daemons: the same of those that send unasked, by their names.
     """
 
     host: str
@@ -43,16 +46,25 @@ class HostStatus(NamedTuple):
     queues: list[QueueStatus]
     parked: int | None
     daemon: dict[str, Any]
+    further_daemons: dict[str, dict[str, Any]]
+    problem: str = ""
 
     @property
     def complete(self) -> bool:
         """Does the service have all its queues?"""
         return self.vhost_exists and all(queue.ready is not None for queue in self.queues)
 
+    @property
+    def working(self) -> bool:
+        """Is it complete, and does somebody consume its requests?"""
+        return self.complete and bool(self.queues and self.queues[0].consumers)
+
     def as_text(self) -> str:
-        """A line about the service, and one for each queue."""
+        """A line about the service, one for each further daemon of it, and one for each queue."""
+        daemon = f"{self.host}: daemon {_as_text(self.daemon)}"
+        further = [f"    {name}: {_as_text(told)}" for name, told in self.further_daemons.items()]
         if not self.vhost_exists:
-            return f"{self.host}: daemon {self._daemon()}; no virtual host {self.vhost!r}"
+            return "\n".join([f"{daemon}; {self.problem}", *further])
         parked = "no parking queue" if self.parked is None else f"{self.parked} parked"
         rows = [("queue", "ready", "unacked", "consumers")]
         for queue in self.queues:
@@ -66,7 +78,7 @@ class HostStatus(NamedTuple):
             f"    {name:{width}}  {ready:>8}  {unacked:>8}  {consumers:>9}"
             for name, ready, unacked, consumers in rows
         ]
-        return "\n".join([f"{self.host}: daemon {self._daemon()}; {parked}", *lines])
+        return "\n".join([f"{daemon}; {parked}", *further, *lines])
 
     def as_json(self) -> str:
         """One line of JSON."""
@@ -74,22 +86,26 @@ class HostStatus(NamedTuple):
             {**self._asdict(), "queues": [queue._asdict() for queue in self.queues]}, default=str
         )
 
-    def _daemon(self) -> str:
-        if self.daemon["running"] is None:
-            return f"unknown ({self.daemon.get('problem', 'no status')})"
-        if not self.daemon["running"]:
-            return "not running"
-        details = [f"pid {self.daemon['pid']}"] if self.daemon.get("pid") else []
-        details += [self.daemon["state"]] if self.daemon.get("state") else []
-        return f"running ({', '.join(details)})" if details else "running"
+
+def _as_text(daemon: dict[str, Any]) -> str:
+    if daemon["running"] is None:
+        return f"unknown ({daemon.get('problem', 'no status')})"
+    if not daemon["running"]:
+        return "not running"
+    details = [f"pid {daemon['pid']}"] if daemon.get("pid") else []
+    details += [daemon["state"]] if daemon.get("state") else []
+    return f"running ({', '.join(details)})" if details else "running"
 
 
-def status(host: str, administration: Administration) -> HostStatus:
+def status(
+    host: str, administration: Administration, further_daemons: Iterable[str] = ()
+) -> HostStatus:
     """Look at a service.
 
     Args:
         host: as ``get_amqp_settings()`` names it.
         administration: to learn the unacked messages.
+        further_daemons: names of its daemons that send unasked.
 
     Raises:
         BrokerError: no connection, or no permission to look at a queue.
@@ -97,12 +113,15 @@ def status(host: str, administration: Administration) -> HostStatus:
     """
     schema = schema_of(host)
     daemon = _daemon_status(host)
+    further = {name: _daemon_status(name) for name in further_daemons}
     try:
         rows = _queues(schema, administration)
-    except NoVirtualHostError:
-        return HostStatus(host, schema.vhost, False, [], None, daemon)
+    except NoVirtualHostError as error:
+        what = "virtual host" if error.failure.code == "no-vhost" else "permission in virtual host"
+        problem = f"no {what} {schema.vhost!r}"
+        return HostStatus(host, schema.vhost, False, [], None, daemon, further, problem)
     parked = rows.pop()
-    return HostStatus(host, schema.vhost, True, rows, parked.ready, daemon)
+    return HostStatus(host, schema.vhost, True, rows, parked.ready, daemon, further)
 
 
 def _queues(schema: Schema, administration: Administration) -> list[QueueStatus]:

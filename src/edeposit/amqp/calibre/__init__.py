@@ -1,61 +1,85 @@
 """Conversion of e-books with calibre: ``ConversionRequest`` gives a ``ConversionResponse``.
 
-A plain library: usable without a broker. What must stay true: a stranger's e-book reaches neither
-the network nor a file of this machine, and no conversion takes more time, memory or disk than it
-may, or outlives its daemon.
+A plain library: usable without a broker. What must stay true: an e-book reaches neither the network
+nor a file of this machine, and no conversion exceeds its limits of time, memory and disk, or
+outlives its daemon.
 """
 
+import functools
 import logging
 import queue
 import threading
 from collections.abc import Callable
 from typing import Any
 
-from edeposit.amqp.calibre import runner, sandbox, settings, workdir
+from edeposit.amqp.calibre import options, runner, sandbox, settings, workdir
 from edeposit.amqp.calibre.calibre import convert
 from edeposit.amqp.calibre.structures import (
+    CancelConversion,
+    ConversionCancelled,
     ConversionProgress,
     ConversionRequest,
     ConversionResponse,
 )
 
 __all__ = [
-    "ConversionProgress", "ConversionRequest", "ConversionResponse", "convert", "on_exit",
-    "on_start", "reactToAMQPMessage",
-]  # fmt: skip
+    "CancelConversion",
+    "ConversionCancelled",
+    "ConversionProgress",
+    "ConversionRequest",
+    "ConversionResponse",
+    "convert",
+    "on_exit",
+    "on_start",
+    "reactToAMQPMessage",
+]
 
 logger = logging.getLogger(__name__)
 
-_PATIENCE = 5.0  # seconds that the threads of ended conversions get to remove their files
+_PATIENCE = 5.0  # seconds for the threads of ended conversions to remove their files
 
 
 def reactToAMQPMessage(message: Any, send_back: Callable[[Any], None]) -> Any:
     """Serve one request.
 
     Args:
-        message: a ``ConversionRequest``; recognised by the name of its class.
+        message: a ``ConversionRequest`` or ``CancelConversion``; recognised by the name of its
+            class.
         send_back: gets ``ConversionProgress`` if the caller has asked for progress, or the setting
-            PROGRESS is on.
+            PROGRESS is on. Of its ``parameters``, if it has any, ``charset`` is the input's and
+            ``options`` a table of options, or one as JSON.
 
     Returns:
-        ``ConversionResponse``.
+        ``ConversionResponse`` or ``ConversionCancelled``.
 
     Raises:
-        ValueError: unknown request; not base64, or too large.
-        UserWarning: the conversion failed.
+        ValueError: unknown request; not base64, or too large; an option that is not allowed.
+        UserWarning: the conversion failed, or was cancelled.
     """
-    if type(message).__name__ != "ConversionRequest":
+    kind = type(message).__name__
+    if kind == "CancelConversion":
+        return ConversionCancelled(message.uuid, runner.cancel(str(message.uuid)))
+    if kind != "ConversionRequest":
         raise ValueError(f"Unknown type of request: '{type(message)}'!")
-    request = (message.input_format, message.output_format, message.b64_data)
+    parameters = getattr(send_back, "parameters", {})
+    run = functools.partial(
+        convert,
+        message.input_format,
+        message.output_format,
+        message.b64_data,
+        charset=parameters.get("charset", ""),
+        options=options.parsed(parameters.get("options", {})),
+        job=str(getattr(send_back, "uuid", "")),
+    )
     if not (settings.PROGRESS or getattr(send_back, "is_wanted", False)):
-        return convert(*request)
+        return run()
     with _Progress(send_back) as on_progress:
-        return convert(*request, on_progress)
+        return run(on_progress)
 
 
 class _Progress:
-    """Sends progress on, from a thread of its own: a broker that takes nothing for a while must
-    not hold up the clock of the conversion. There are at most a hundred messages."""
+    """Forwards progress from its own thread: a broker that blocks must not delay the checks of the
+    conversion's limits. There are at most a hundred messages."""
 
     def __init__(self, send_back: Callable[[Any], None]) -> None:
         self._send_back = send_back
@@ -83,7 +107,7 @@ class _Progress:
 
 
 def on_start() -> None:
-    """Check the converter; remove what a killed daemon has left.
+    """Check the converter; remove files of a killed daemon.
 
     Raises:
         ConverterUnavailableError: calibre or its sandbox is missing.
@@ -93,6 +117,6 @@ def on_start() -> None:
 
 
 def on_exit() -> None:
-    """End the conversions that are still running, and remove their files."""
+    """End running conversions and remove their files."""
     runner.end_all()
     workdir.wait_until_unused(_PATIENCE)

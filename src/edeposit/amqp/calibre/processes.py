@@ -1,4 +1,4 @@
-"""A process and everything it has started: how much memory they take, and how they are ended."""
+"""A process and its descendants: their memory, and how they are killed."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ _PATIENCE = 2.0  # seconds between SIGTERM and SIGKILL
 
 
 def descendants(pid: int) -> list[int]:
-    """A process and all below it, as they are now."""
+    """A process and its descendants at this moment."""
     found = [pid]
     for one in found:
         with contextlib.suppress(OSError):
@@ -24,7 +24,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def memory_of(pid: int) -> int:
-    """Bytes of memory of a process and all below it; what they share is counted once."""
+    """Bytes of memory of a process and its descendants; shared memory is counted once."""
     return sum(_memory(one) for one in descendants(pid))
 
 
@@ -36,7 +36,7 @@ def _memory(pid: int) -> int:
                     return int(line.split()[1]) * 1024
     except (OSError, ValueError):
         pass
-    try:  # not permitted to look that closely
+    try:  # no permission for the detailed file
         with open(f"/proc/{pid}/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
@@ -44,9 +44,9 @@ def _memory(pid: int) -> int:
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:
-    """End a process started with ``start_new_session``, and all below it, and wait for it.
+    """End a process started with ``start_new_session`` and its descendants, and wait for it.
 
-    It must not have been waited for: until then its pid, which is its group's, is nobody else's.
+    It must not have been waited for: until then its pid, which is also its group's, is not reused.
     """
     below = [_Handle(pid) for pid in descendants(process.pid)]
     try:
@@ -54,7 +54,7 @@ def end(process: "subprocess.Popen[bytes]") -> None:
         below[0].wait()
         _signal_group(process.pid, signal.SIGKILL)
         process.wait()
-        # Those that have left the group. Without a PID namespace nobody else would end them.
+        # Those outside the group: without a PID namespace nothing else would kill them.
         for handle in below:
             handle.kill()
     finally:
@@ -68,7 +68,7 @@ def _signal_group(pid: int, number: int) -> None:
 
 
 class _Handle:
-    """A process by descriptor, so that a reused pid is never hit."""
+    """A process by descriptor, so that a reused pid is never signalled."""
 
     def __init__(self, pid: int) -> None:
         try:
@@ -83,9 +83,9 @@ class _Handle:
                 self.wait()
 
     def wait(self) -> None:
-        """Wait for its end, but not for long."""
+        """Wait for its exit, up to ``_PATIENCE``."""
         if self._descriptor is not None:
-            select.select([self._descriptor], [], [], _PATIENCE)  # readable: it has ended
+            select.select([self._descriptor], [], [], _PATIENCE)  # readable: it has exited
 
     def close(self) -> None:
         if self._descriptor is not None:

@@ -1,8 +1,8 @@
-"""Takes what a conversion has left, as if a stranger had put it there.
+"""Reads the result of a conversion as untrusted data.
 
-The converter may have been taken over by the book that it read, and the daemon may be root. What
-must stay true: no link is followed, nothing but regular files is opened, nothing is written into
-the conversion's directory, and what is read is bounded.
+The e-book may have taken over the converter, and the daemon may run as root. What must stay true:
+no link is followed, only regular files are opened, nothing is written into the conversion's
+directory, and the amount read is bounded.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from typing import IO
 
 from edeposit.amqp.calibre import settings
 
-# A FIFO must not hold us up.
+# Opening a FIFO must not block.
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _NOTHING = "Conversion failed:\ncalibre has written nothing, though without an error"
@@ -28,7 +28,7 @@ def opened(target: Path, output_format: str) -> Iterator[IO[bytes]]:
     """Open the result of a conversion.
 
     Args:
-        target: what the converter was told to write.
+        target: the converter's output path.
         output_format: as the client names it; ``oeb`` is packed, ``pml`` is unpacked.
 
     Raises:

@@ -19,9 +19,9 @@ from edeposit.amqp.calibre import processes, sandbox, settings, workdir
 
 logger = logging.getLogger(__name__)
 
-# Of each of the two streams: its begin and its end are kept.
+# Of each stream; its start and end are kept.
 _MAX_TEXT = 1024**2
-# Seconds between two looks at clock, memory and disk.
+# Seconds between checks of time, memory, disk and processes.
 _TICK = 0.25
 _PERCENT = re.compile(rb"^(\d{1,3})% (.*)$", re.MULTILINE)
 
@@ -29,13 +29,13 @@ OnProgress = Callable[[int, str], None]
 
 
 class Outcome(NamedTuple):
-    """How a run has ended.
+    """The end of a run.
 
     Attributes:
-        exit_code: of ``ebook-convert``; negative: ended by that signal.
-        stdout: what it has printed.
-        stderr: the same.
-        killed_because: why it was ended by us; empty if it was not.
+        exit_code: of ``ebook-convert``; negative: killed by that signal.
+        stdout: its output.
+        stderr: its error output.
+        killed_because: why it was killed; empty if it exited by itself.
     """
 
     exit_code: int
@@ -45,7 +45,7 @@ class Outcome(NamedTuple):
 
 
 class _Text:
-    """A stream's text; of a long one the middle is dropped."""
+    """A stream's text; the middle of a long one is dropped."""
 
     def __init__(self) -> None:
         self._head = bytearray()
@@ -68,7 +68,7 @@ class _Text:
 
 
 class _Progress:
-    """Finds per cents in the output and tells them on, each once."""
+    """Finds percentages in the output and reports each once."""
 
     def __init__(self, tell: OnProgress | None) -> None:
         self._tell = tell
@@ -87,7 +87,18 @@ class _Progress:
                 self._tell(percent, match[2].decode("utf-8", "replace").strip()[:500])
 
 
+class _Limits(NamedTuple):
+    """Start (monotonic) and limits of a conversion, and whether it was cancelled."""
+
+    started: float
+    timeout: float
+    work: Path
+    is_cancelled: threading.Event
+
+
 _ending = threading.Event()
+# By job.
+_running: dict[str, threading.Event] = {}
 
 
 def run(
@@ -96,6 +107,8 @@ def run(
     *,
     limit_address_space: bool = True,
     on_progress: OnProgress | None = None,
+    timeout: float | None = None,
+    job: str = "",
 ) -> Outcome:
     """Run ``ebook-convert``.
 
@@ -103,7 +116,9 @@ def run(
         work: its directory, see ``workdir``.
         arguments: its arguments; paths are relative to ``work``.
         limit_address_space: see ``sandbox.command``.
-        on_progress: called in this thread with per cent and text, whenever it has got further.
+        on_progress: called in this thread with percentage and text, whenever it increases.
+        timeout: seconds; default: TIMEOUT.
+        job: by which ``cancel`` finds it.
 
     Raises:
         ConverterUnavailableError: it, or a program around it, is missing.
@@ -114,27 +129,51 @@ def run(
     command = sandbox.command(work, arguments, limit_address_space=limit_address_space)
     started = time.monotonic()
     process = subprocess.Popen(
-        command, cwd=work, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, start_new_session=True,
-    )  # fmt: skip
+        command,
+        cwd=work,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
     assert process.stdout is not None
     assert process.stderr is not None
     texts = {process.stdout: _Text(), process.stderr: _Text()}
+    limits = _Limits(time.monotonic(), timeout or settings.TIMEOUT, work, threading.Event())
     try:
-        reason = _watch(process, texts, _Progress(on_progress), work)
+        _running[job] = limits.is_cancelled
+        reason = _watch(process, texts, _Progress(on_progress), limits)
     finally:
+        _running.pop(job, None)
         processes.end(process)
         for stream in texts:
             stream.close()
     stdout, stderr = map(str, texts.values())
-    logger.info("ebook-convert %s: exit code %d after %.1f s%s", " ".join(arguments),
-                process.returncode, time.monotonic() - started,
-                f", {reason}" if reason else "")  # fmt: skip
+    logger.info(
+        "ebook-convert %s: exit code %d after %.1f s%s",
+        " ".join(arguments),
+        process.returncode,
+        time.monotonic() - started,
+        f", {reason}" if reason else "",
+    )
     return Outcome(process.returncode, stdout, stderr, reason)
 
 
+def cancel(job: str) -> bool:
+    """End a running conversion.
+
+    Returns:
+        Whether there was one of that name.
+    """
+    is_cancelled = _running.get(job)
+    if is_cancelled is None or not job:
+        return False
+    is_cancelled.set()
+    return True
+
+
 def end_all() -> None:
-    """Have every conversion of this process ended, and begin no other: the daemon ends."""
+    """End all conversions of this process and start no more: the daemon exits."""
     _ending.set()
 
 
@@ -142,12 +181,11 @@ def _watch(
     process: "subprocess.Popen[bytes]",
     texts: dict[IO[bytes], _Text],
     progress: _Progress,
-    work: Path,
+    limits: _Limits,
 ) -> str:
-    """Read until the process has ended; returns why it has to be ended, if it has."""
-    deadline = time.monotonic() + settings.TIMEOUT
+    """Read until the process exits; returns why it must be killed, or an empty text."""
     next_look = 0.0
-    end = os.pidfd_open(process.pid)  # readable when it has ended
+    end = os.pidfd_open(process.pid)  # readable once it has exited
     try:
         with selectors.DefaultSelector() as selector:
             selector.register(end, selectors.EVENT_READ)
@@ -156,7 +194,7 @@ def _watch(
             while True:
                 ready = [key.fileobj for key, _ in selector.select(_TICK)]
                 if ready == [end]:
-                    return ""  # and all that it has printed is read
+                    return ""  # and all its output is read
                 for stream in texts:
                     if stream in ready:
                         data = stream.read1(65536)  # type: ignore[attr-defined]
@@ -166,7 +204,7 @@ def _watch(
                         if stream is process.stdout:
                             progress.add(data)
                 if time.monotonic() >= next_look:
-                    reason = _excess(process.pid, work, deadline)
+                    reason = _excess(process.pid, limits)
                     if reason:
                         return reason
                     next_look = time.monotonic() + _TICK
@@ -174,14 +212,18 @@ def _watch(
         os.close(end)
 
 
-def _excess(pid: int, work: Path, deadline: float) -> str:
+def _excess(pid: int, limits: _Limits) -> str:
     if _ending.is_set():
         return "the daemon ends"
-    if time.monotonic() > deadline:
-        return f"it was ended after {settings.TIMEOUT:g} s (TIMEOUT)"
+    if limits.is_cancelled.is_set():
+        return "it was cancelled"
+    if time.monotonic() > limits.started + limits.timeout:
+        return f"it was ended after {limits.timeout:g} s (TIMEOUT)"
+    if len(processes.descendants(pid)) > settings.MAX_PROCESSES:
+        return f"it had more than {settings.MAX_PROCESSES} processes (MAX_PROCESSES)"
     memory = processes.memory_of(pid)
     if memory > settings.MAX_MEMORY:
         return f"it took more than {settings.MAX_MEMORY} bytes of memory (MAX_MEMORY)"
-    if workdir.size_of(work) > settings.MAX_WORK_SIZE:
+    if workdir.size_of(limits.work) > settings.MAX_WORK_SIZE:
         return f"it took more than {settings.MAX_WORK_SIZE} bytes of disk (MAX_WORK_SIZE)"
     return ""

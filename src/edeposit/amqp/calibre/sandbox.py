@@ -1,9 +1,9 @@
-"""How ``ebook-convert`` is fenced in: what it can see, whom it is, how much it may take.
+"""The sandbox of ``ebook-convert``: what it sees, its account, its limits.
 
-An e-book is a stranger's program: HTML, scripts, archives, fonts. With bubblewrap (``bwrap``) the
-converter has no network, sees the system's programs read-only and its own directory, nothing else,
-and is process 2 of a PID namespace that ends with the daemon, so no child outlives it. Without
-bubblewrap there is still an account of its own, limits, and a signal when the daemon dies.
+An e-book is untrusted code: HTML, scripts, archives, fonts. In bubblewrap (``bwrap``) the converter
+has no network, sees only its own directory and, read-only, the system's programs, and runs in a PID
+namespace that ends with the daemon, so no child outlives it. Without bubblewrap there are still a
+separate account, limits, and a signal when the daemon dies.
 """
 
 import functools
@@ -22,9 +22,15 @@ logger = logging.getLogger(__name__)
 _INSIDE = "/work"
 # Read-only, and only if they are there.
 _SYSTEM = (
-    "/usr", "/etc/fonts", "/etc/alternatives", "/etc/ld.so.cache", "/etc/mime.types",
-    "/etc/magic", "/var/cache/fontconfig", "/opt/calibre",
-)  # fmt: skip
+    "/usr",
+    "/etc/fonts",
+    "/etc/alternatives",
+    "/etc/ld.so.cache",
+    "/etc/mime.types",
+    "/etc/magic",
+    "/var/cache/fontconfig",
+    "/opt/calibre",
+)
 _LINKS = ("bin", "sbin", "lib", "lib32", "lib64")
 
 
@@ -55,9 +61,13 @@ def command(work: Path, arguments: list[str], *, limit_address_space: bool) -> l
         ConverterUnavailableError: a program is missing.
     """
     inner = [converter(), *arguments]
+    _demand_fence()
     if is_fenced():
-        inner = [*_bwrap(work), "--", *inner]
+        # Inside, because Linux (since 5.14) counts processes by user namespace.
+        inner = [*_bwrap(work), "--", *_process_limit(), *inner]
     else:
+        if os.geteuid() == 0:  # else it would count every process of the daemon's account
+            inner = [*_process_limit(), *inner]
         inner = ["env", "-i", *(f"{k}={v}" for k, v in environment(str(work)).items()), *inner]
     return [*_limits(limit_address_space), *_account(), *inner]
 
@@ -87,7 +97,7 @@ def is_fenced() -> bool:
 
 
 def check() -> None:
-    """Look whether conversions can run, and say in the log how they are fenced in.
+    """Check that conversions can run, and log whether they are sandboxed.
 
     Raises:
         ConverterUnavailableError: they cannot, or not as ``SANDBOX`` wants it.
@@ -97,14 +107,22 @@ def check() -> None:
     if is_fenced():
         logger.info("converter: %s, in bubblewrap", path)
         return
+    _demand_fence()
     reason = why_not_fenced() or "SANDBOX is 'never'"
-    if settings.SANDBOX == "always":
-        raise ConverterUnavailableError(f"SANDBOX is 'always', but there is no sandbox: {reason}")
     problem = _probe(lambda work: ["/usr/bin/test", "-w", str(work)])
     if problem:
         raise ConverterUnavailableError(f"{settings.RUN_AS} cannot use TMP_PATH: {problem}")
-    logger.warning("converter: %s, without a sandbox: what is converted can reach the network and "
-                   "read what its account can read (%s)", path, reason)  # fmt: skip
+    logger.warning(
+        "converter: %s, without a sandbox: e-books can reach the network and "
+        "read what its account can read (%s)",
+        path,
+        reason,
+    )
+
+
+def _demand_fence() -> None:
+    if settings.SANDBOX == "always" and (reason := why_not_fenced()):
+        raise ConverterUnavailableError(f"SANDBOX is 'always', but there is no sandbox: {reason}")
 
 
 @functools.cache
@@ -121,9 +139,14 @@ def _probe(make_command: Callable[[Path], list[str]]) -> str:
         with workdir.work_directory() as work:
             done = subprocess.run(
                 [*_account(), *make_command(work)],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                text=True, errors="replace", check=False, timeout=30,
-            )  # fmt: skip
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                check=False,
+                timeout=30,
+            )
     except (OSError, subprocess.SubprocessError) as error:
         return str(error)
     if not done.returncode:
@@ -141,8 +164,13 @@ def _bwrap(work: Path) -> list[str]:
             result += ["--symlink", os.readlink(link), str(link)]
         elif link.exists():
             result += ["--ro-bind", str(link), str(link)]
-    result += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
+    result += ["--proc", "/proc", "--dev", "/dev"]
+    size = str(settings.MAX_TMPFS)
+    for path in ("/tmp", "/dev/shm"):
+        result += ["--size", size, "--tmpfs", path]
     result += ["--bind", str(work), _INSIDE, "--chdir", _INSIDE]
+    # Otherwise these are unbounded file systems in memory.
+    result += ["--remount-ro", "/dev", "--remount-ro", "/"]
     for name, value in environment(_INSIDE).items():
         result += ["--setenv", name, value]
     return result
@@ -150,11 +178,15 @@ def _bwrap(work: Path) -> list[str]:
 
 def _account() -> list[str]:
     entry = workdir.account()
-    # A daemon that dies takes its children along; with bubblewrap, all of them.
+    # The child dies with the daemon; in bubblewrap, so do all its descendants.
     result = ["setpriv", "--no-new-privs", "--pdeathsig", "KILL"]
     if entry is not None:
         result += [f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups"]
     return [*result, "--"]
+
+
+def _process_limit() -> list[str]:
+    return ["prlimit", f"--nproc={settings.MAX_PROCESSES}", "--"]
 
 
 def _limits(limit_address_space: bool) -> list[str]:

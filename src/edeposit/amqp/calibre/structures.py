@@ -3,16 +3,54 @@
 from collections import namedtuple
 
 INPUT_FORMATS = [
-    "cbz", "cbr", "cbc", "chm", "djvu", "docx", "epub", "fb2", "html", "htmlz", "lit", "lrf",
-    "mobi", "odt", "pdf", "prc", "pdb", "pml", "rb", "rtf", "snb", "tcr", "txt", "txtz",
-    # Not in the first generation:
-    "azw3", "azw",
-]  # fmt: skip
-OUTPUT_FORMATS = [
-    "azw3", "epub", "fb2", "oeb", "lit", "lrf", "mobi", "htmlz", "pdb", "pml", "rb", "pdf", "rtf",
-    "snb", "tcr", "txt", "txtz",
+    "cbz",
+    "cbr",
+    "cbc",
+    "chm",
+    "djvu",
     "docx",
-]  # fmt: skip
+    "epub",
+    "fb2",
+    "html",
+    "htmlz",
+    "lit",
+    "lrf",
+    "mobi",
+    "odt",
+    "pdf",
+    "prc",
+    "pdb",
+    "pml",
+    "rb",
+    "rtf",
+    "snb",
+    "tcr",
+    "txt",
+    "txtz",
+    # Not in the first generation:
+    "azw3",
+    "azw",
+]
+OUTPUT_FORMATS = [
+    "azw3",
+    "epub",
+    "fb2",
+    "oeb",
+    "lit",
+    "lrf",
+    "mobi",
+    "htmlz",
+    "pdb",
+    "pml",
+    "rb",
+    "pdf",
+    "rtf",
+    "snb",
+    "tcr",
+    "txt",
+    "txtz",
+    "docx",
+]
 
 
 class ConversionRequest(
@@ -57,6 +95,27 @@ class ConversionProgress(namedtuple("ConversionProgress", ["percent", "message"]
     Attributes:
         percent (int): 0 to 100.
         message (str): what calibre is doing.
+    """
+
+    __slots__ = ()
+
+
+class CancelConversion(namedtuple("CancelConversion", ["uuid"])):
+    """Request: end a running conversion, which is then answered with an exception.
+
+    Attributes:
+        uuid (str): of the message that asked for the conversion.
+    """
+
+    __slots__ = ()
+
+
+class ConversionCancelled(namedtuple("ConversionCancelled", ["uuid", "was_running"])):
+    """Answer to ``CancelConversion``.
+
+    Attributes:
+        uuid (str): of the request.
+        was_running (bool): whether this daemon ran that conversion.
     """
 
     __slots__ = ()

@@ -1,7 +1,7 @@
-"""The directory of one conversion: everything it reads and writes is in it, and goes with it.
+"""The directory of one conversion: everything it reads and writes, removed at its end.
 
-It is locked (``flock``) by the process that uses it, so what a killed daemon has left behind can be
-told from what is in use, and is swept away at the next start.
+The process that uses it locks it (``flock``), so directories of a killed daemon are distinguished
+from those in use, and removed at the next start.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from edeposit.amqp.calibre.exceptions import ConverterUnavailableError
 logger = logging.getLogger(__name__)
 
 _PREFIX = "edeposit-calibre-"
-# Where calibre, Qt and fontconfig put their own things.
+# For files of calibre, Qt and fontconfig.
 SUBDIRECTORIES = ("home", "tmp", "config", "run", "cache")
 
 
@@ -38,7 +38,7 @@ def account() -> pwd.struct_passwd | None:
     except KeyError as error:
         raise ConverterUnavailableError(f"RUN_AS: there is no user {settings.RUN_AS!r}") from error
     if entry.pw_uid == 0:
-        raise ConverterUnavailableError("RUN_AS: root must not convert what strangers send")
+        raise ConverterUnavailableError("RUN_AS: root must not convert untrusted e-books")
     return entry
 
 
@@ -101,7 +101,7 @@ def _made(owner: pwd.struct_passwd | None) -> Iterator[Path]:
 
 
 def sweep() -> None:
-    """Remove the directories of conversions whose daemon was killed."""
+    """Remove the directories of killed daemons."""
     for path in Path(settings.TMP_PATH or tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -112,7 +112,7 @@ def sweep() -> None:
         except BlockingIOError:
             continue
         else:
-            logger.info("removing %s, which a killed daemon has left", path)
+            logger.info("removing %s of a killed daemon", path)
             shutil.rmtree(path, ignore_errors=True)
         finally:
             os.close(descriptor)

@@ -26,7 +26,7 @@ from edeposit.amqp.client.output import Delivery, Output
 from edeposit.amqp.client.pending import Place
 from edeposit.amqp.client.requests import REPLY_QUEUE_PREFIX, Requests
 from edeposit.amqp.client.session import CLOSE_TIMEOUT, Session
-from edeposit.amqp.contract import PROGRESS_HEADER, UUID_HEADER
+from edeposit.amqp.contract import PROGRESS_HEADER
 from edeposit.amqp.engine.parameters import getConParams
 from edeposit.amqp.errors import AMQPError, ClosedError
 from edeposit.amqp.registry import class_table
@@ -297,18 +297,17 @@ class AMQPClient:
 
     def _read_output(self, delivery: Delivery) -> Answer | None:
         """Read a message of the output queue; None: it was reported as unreadable before."""
-        properties, body = delivery.properties, delivery.body
-        uuid = (properties.headers or {}).get(UUID_HEADER)
-        identity = hash((repr(uuid), properties.message_id, body)) if self._unreadable else 0
-        if identity in self._unreadable:
+        if self._unreadable and delivery.identity() in self._unreadable:
             return None
         try:
-            return read(properties, body, self._classes)
+            return read(delivery.properties, delivery.body, self._classes)
         except SerializationError as error:
             if len(self._unreadable) >= _REMEMBERED:
                 self._unreadable.clear()
-            self._unreadable[hash((repr(uuid), properties.message_id, body))] = None
-            raise UnreadableError(self._out_queue, properties, body, error) from error
+            self._unreadable[delivery.identity()] = None
+            raise UnreadableError(
+                self._out_queue, delivery.properties, delivery.body, error
+            ) from error
 
 
 def _new_reply_queue() -> str:

@@ -5,7 +5,8 @@ prefetch of one, which is cancelled when its message has come or its caller has 
 connection is a separate one: whatever the queue's trouble is, calls do not notice.
 
 What must stay true: a message is acked only after it was read, on the channel that it came on; in
-every other case it goes back to the queue.
+every other case it goes back to the queue. A message whose ack was lost with the connection is
+delivered again: it is recognised and acked, not handed out twice.
 """
 
 import itertools
@@ -17,12 +18,16 @@ from pika.channel import Channel
 from pika.spec import Basic, BasicProperties
 
 from edeposit.amqp.client.session import Session, remaining
+from edeposit.amqp.contract import UUID_HEADER
 from edeposit.amqp.engine import frames
 from edeposit.amqp.engine.diagnosis import Diagnosis
 from edeposit.amqp.engine.publisher import Outgoing
 from edeposit.amqp.errors import AMQPError, CallTimeoutError
 
 logger = logging.getLogger(__name__)
+
+# So many acks may be lost with a connection: those of the last moment of each thread.
+_LATELY = 100
 
 
 class Delivery(NamedTuple):
@@ -37,6 +42,11 @@ class Delivery(NamedTuple):
     tag: int
     properties: BasicProperties
     body: bytes
+
+    def identity(self) -> int:
+        """The same number for the same message, however often it is delivered."""
+        uuid = (self.properties.headers or {}).get(UUID_HEADER)
+        return hash((repr(uuid), self.properties.message_id, self.body))
 
 
 class _Taker:
@@ -63,6 +73,7 @@ class Output(Session):
         self._queue = queue_name
         self._takers: dict[str, _Taker] = {}
         self._channel_serial = 0
+        self._acked: dict[int, int] = {}  # identity: channel, of the latest acks
 
     # --- callers' threads -------------------------------------------------------------------
 
@@ -100,7 +111,7 @@ class Output(Session):
             AMQPError: the session has ended, the message is in the queue again.
         """
         done: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self.post(self._ack, (delivery, done))
+        self.post(self._ack, (delivery, delivery.identity(), done))
         try:
             return done.get(timeout=max(remaining(deadline), 1.0))
         except queue.Empty:
@@ -174,6 +185,8 @@ class Output(Session):
     ) -> None:
         """(engine) Give a message to its taker, or back."""
         delivery = Delivery(self._channel_serial, method.delivery_tag, properties, body)
+        if method.redelivered and self._ack_was_lost(delivery):
+            return
         taker = self._takers.pop(method.consumer_tag, None)
         if taker is None:
             self._give_back(delivery)
@@ -181,12 +194,25 @@ class Output(Session):
         self._cancel(taker.tag)
         taker.inbox.put(delivery)
 
-    def _ack(self, what: tuple[Delivery, "queue.SimpleQueue[bool]"]) -> None:
-        delivery, done = what
+    def _ack(self, what: tuple[Delivery, int, "queue.SimpleQueue[bool]"]) -> None:
+        delivery, identity, done = what
         number = self._channel_of(delivery)
         if number:
             self.link.write([frames.ack_frame(number, delivery.tag, False)])
+            self._acked[identity] = self._channel_serial
+            if len(self._acked) > _LATELY:
+                del self._acked[next(iter(self._acked))]
         done.put(bool(number))
+
+    def _ack_was_lost(self, delivery: Delivery) -> bool:
+        """Was this message handed out before, on a channel that took its ack with it? Then ack."""
+        identity = delivery.identity()
+        if self._acked.get(identity, self._channel_serial) == self._channel_serial:
+            return False
+        del self._acked[identity]
+        number = self._channel_of(delivery)
+        self.link.write([frames.ack_frame(number, delivery.tag, False)])
+        return True
 
     def _give_back(self, delivery: Delivery) -> None:
         number = self._channel_of(delivery)

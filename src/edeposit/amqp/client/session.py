@@ -62,7 +62,7 @@ class Session:
             self.link = BrokerConnection(
                 parameters,
                 self,
-                confirm_timeout=settings.RABBITMQ_CONFIRM_TIMEOUT,
+                confirm_timeout=lambda: settings.RABBITMQ_CONFIRM_TIMEOUT,
                 max_message_size=settings.RABBITMQ_MAX_MESSAGE_SIZE,
             )
             self.thread = threading.Thread(target=self._run, name=name, daemon=True)

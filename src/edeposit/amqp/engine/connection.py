@@ -51,7 +51,8 @@ class BrokerConnection(Traffic):
     Args:
         parameters: where to connect, or a function that returns it; read at each attempt.
         owner: is told what happens.
-        confirm_timeout: seconds until an unconfirmed message ends the connection.
+        confirm_timeout: seconds until an unconfirmed message ends the connection, or a function
+            that returns them; asked again and again.
         max_message_size: bytes the broker accepts, 0 to learn it from its first refusal.
 
     Attributes:
@@ -63,7 +64,7 @@ class BrokerConnection(Traffic):
         parameters: pika.ConnectionParameters | Callable[[], pika.ConnectionParameters],
         owner: ConnectionOwner,
         *,
-        confirm_timeout: float = 30.0,
+        confirm_timeout: float | Callable[[], float] = 30.0,
         max_message_size: int = 0,
     ) -> None:
         super().__init__(owner, max_message_size)
@@ -71,7 +72,8 @@ class BrokerConnection(Traffic):
         self._tried = self.parameters
         self.ioloop = GuardedLoop(self._on_error, self.on_batch_end)
         self.post = self.ioloop.post
-        self._deadline = ConfirmDeadline(confirm_timeout, _TICK)
+        limit = confirm_timeout if callable(confirm_timeout) else lambda: confirm_timeout
+        self._deadline = ConfirmDeadline(limit, _TICK)
         self._backoff = Backoff()
         self._usable_since = 0.0
 
@@ -313,7 +315,7 @@ class BrokerConnection(Traffic):
         self.ioloop.call_later(_TICK, self._tick)
         overdue = self._deadline.is_over(self.publisher.oldest())
         if overdue and not self.blocked and self.connection is not None:
-            limit = self._deadline.limit
+            limit = self._deadline.limit()
             self.connection.discard(
                 ConfirmTimeoutError(f"no confirm from the broker in {limit:g} s")
             )

@@ -1,17 +1,18 @@
 """How long the broker may take to confirm what was published."""
 
 import time
+from collections.abc import Callable
 
 
 class ConfirmDeadline:
     """Notices that the broker has stopped confirming.
 
     Args:
-        limit: seconds until an unconfirmed message is overdue.
+        limit: tells after how many seconds an unconfirmed message is overdue.
         interval: seconds between two calls of ``is_over``.
     """
 
-    def __init__(self, limit: float, interval: float) -> None:
+    def __init__(self, limit: Callable[[], float], interval: float) -> None:
         self.limit = limit
         self._interval = interval
         self._last_look = time.monotonic()
@@ -28,4 +29,4 @@ class ConfirmDeadline:
         now = time.monotonic()
         frozen = now - self._last_look > 5 * self._interval
         self._last_look = now
-        return oldest is not None and not frozen and now - oldest > self.limit
+        return oldest is not None and not frozen and now - oldest > self.limit()

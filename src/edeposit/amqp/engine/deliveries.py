@@ -42,17 +42,19 @@ class Delivery:
             is gone, several if the broker has delivered the message again on the same channel.
         replies: what was sent for it and is not confirmed yet, in order.
         identity: what its copies are recognised by, None if they cannot be; see ``jobs``.
-        deaths: how many processes have died while they handled it.
+        error: why it cannot be handled: there was no memory for its body.
+        seconds: how long its handler has run.
     """
 
     __slots__ = (
         "body",
-        "deaths",
+        "error",
         "handle",
         "identity",
         "method",
         "properties",
         "replies",
+        "seconds",
         "state",
         "tags",
     )
@@ -68,7 +70,8 @@ class Delivery:
         self.replies: dict[Outgoing, None] = {}
         self.state = State.WAITING
         self.identity: Any = UNKNOWN
-        self.deaths = 0
+        self.error: MemoryError | None = None
+        self.seconds = 0.0
 
 
 class ParkedCopy(Outgoing):

@@ -126,6 +126,15 @@ class FastConnection(pika.SelectConnection):
                 raise
             self.on_error(error)
 
+    def _read_frame(self) -> Any:
+        """As pika's, but a content header with an odd property is not the end of the stream."""
+        try:
+            return super()._read_frame()
+        except pika.exceptions.AMQPError:
+            raise
+        except Exception:
+            return _read_header(self._frame_buffer)
+
     def _parse(self, data_in: bytes, events: ChannelEvents) -> None:
         buffer = self._frame_buffer + data_in if self._frame_buffer else data_in
         self._frame_buffer = b""
@@ -196,6 +205,17 @@ class FastConnection(pika.SelectConnection):
             self._events.on_return(content.method, content.properties, content.body())
 
 
+def _read_header(buffer: bytes) -> tuple[int, pika.frame.Header]:
+    """Decode a whole content header frame; returns its size and its value."""
+    frame_type, channel, size = _FRAME_START.unpack_from(buffer)
+    if frame_type != frames.HEADER:
+        raise pika.exceptions.InvalidFrameError("a frame cannot be decoded")
+    body_size = _BODY_SIZE.unpack_from(buffer, 11)[0]
+    properties, error = decode_properties(buffer[19 : 7 + size])
+    logger.warning("a property of a message cannot be decoded and is lost: %r", error)
+    return size + frames.FRAME_OVERHEAD, pika.frame.Header(channel, body_size, properties)
+
+
 class _Content:
     """A message while its header and body frames arrive."""
 
@@ -215,12 +235,28 @@ class _Content:
             self.missing = _BODY_SIZE.unpack_from(buffer, start + 4)[0]
             self.properties, self.error = decode_properties(buffer[start + 12 : end])
         else:
-            self.parts.append(buffer[start:end])
             self.missing -= end - start
+            try:
+                self.parts.append(buffer[start:end])
+            except MemoryError as error:
+                self._give_up(error)
         return self.missing <= 0
 
     def body(self) -> bytes:
-        return self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
+        try:
+            return self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
+        except MemoryError as error:
+            self._give_up(error)
+            return b""
+
+    def _give_up(self, error: MemoryError) -> None:
+        """There is no room for the body; the message is delivered without it, with the error.
+
+        A lost connection instead would bring the same message again.
+        """
+        self.parts.clear()
+        self.error = MemoryError("there is no memory for the body of a message")
+        self.error.__cause__ = error
 
 
 def _decode_deliver(buffer: bytes, offset: int) -> Basic.Deliver:

@@ -4,13 +4,15 @@ A delivery is either in the pool's table of what waits or has been begun, never 
 it out of the table (a handler thread to run it, the I/O thread to withdraw it) has it alone.
 """
 
+import logging
 import queue
 import threading
 from collections.abc import Callable
-from logging import CRITICAL, ERROR
 
 from edeposit.amqp.engine.deliveries import Delivery, State
 from edeposit.amqp.engine.hooks import tell
+
+logger = logging.getLogger(__name__)
 
 
 class HandlerPool:
@@ -74,12 +76,15 @@ class HandlerPool:
             if thread.is_alive():
                 continue
             self.replaced += 1
-            tell(CRITICAL, "handler thread %d has died and is replaced", number)
+            tell(logger, logging.CRITICAL, "handler thread %d has died and is replaced", number)
             # First: the new thread may get the ident of the dead one.
             delivery = self._running.pop(thread.ident or 0, None)
             self._threads[number] = self._new_thread(number)
-            if delivery is not None:
+            if delivery is not None and delivery.handle not in self._waiting:
                 self._failed(delivery, RuntimeError("the handler thread has died"))
+            # What it took from the queue and did not begin; doubles in the queue do no harm.
+            for waiting in list(self._waiting.values()):
+                self._queue.put(waiting)
 
     def _new_thread(self, number: int) -> threading.Thread:
         thread = threading.Thread(target=self._run, name=f"handler-{number}", daemon=True)
@@ -93,19 +98,25 @@ class HandlerPool:
             delivery = self._queue.get()
             if not gate.is_set():
                 gate.wait()
-            if waiting.pop(delivery.handle, None) is None:
-                continue
-            delivery.state = State.RUNNING
             running[me] = delivery
-            try:
-                self._handle(delivery)
-            except BaseException as error:
-                self._survive(delivery, error)
-            del running[me]
+            if waiting.pop(delivery.handle, None) is not None:
+                delivery.state = State.RUNNING
+                try:
+                    self._handle(delivery)
+                except BaseException as error:
+                    self._survive(delivery, error)
+            del running[me], delivery
 
     def _survive(self, delivery: Delivery, error: BaseException) -> None:
         try:
             self._failed(delivery, error)
         except BaseException as second:
-            tell(ERROR, "the error of a handler could not be dealt with", exc_info=second)
-        tell(ERROR, "handler failed for delivery %d", delivery.handle, exc_info=error)
+            tell(
+                logger,
+                logging.ERROR,
+                "the error of a handler could not be dealt with",
+                exc_info=second,
+            )
+        tell(
+            logger, logging.ERROR, "handler failed for delivery %d", delivery.handle, exc_info=error
+        )

@@ -21,11 +21,11 @@ def call_hook(hook: Callable[..., Any], *arguments: Any, default: Any = None) ->
         return hook(*arguments)
     except BaseException:
         name = getattr(hook, "__qualname__", "?")
-        tell(logging.ERROR, "%s() has failed", name, exc_info=True)
+        tell(logger, logging.ERROR, "%s() has failed", name, exc_info=True)
         return default
 
 
-def tell(level: int, text: str, *arguments: Any, exc_info: Any = None) -> None:
+def tell(log: logging.Logger, level: int, text: str, *arguments: Any, exc_info: Any = None) -> None:
     """Write a log line on a path that must go on even if logging raises."""
     with contextlib.suppress(BaseException):
-        logger.log(level, text, *arguments, exc_info=exc_info)
+        log.log(level, text, *arguments, exc_info=exc_info)

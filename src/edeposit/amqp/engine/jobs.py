@@ -78,12 +78,14 @@ class JobTable:
 
     def _index_all(self) -> None:
         """Enter what has come since the last call; each delivery is entered once."""
-        for handle in reversed(self.deliveries):
+        new = []
+        for handle, delivery in reversed(self.deliveries.items()):
             if handle <= self._indexed_to:
                 break
-            self._index(self.deliveries[handle])
-        if self.deliveries:
-            self._indexed_to = next(reversed(self.deliveries))
+            new.append(delivery)
+        for delivery in reversed(new):
+            self._indexed_to = delivery.handle
+            self._index(delivery)
 
     def _index(self, delivery: Delivery) -> None:
         identity = self.identify(delivery)

@@ -90,7 +90,7 @@ class Journal:
             if file is None:
                 return
             for number in self._running.values():
-                self._begun[number] -= 1
+                self._begun[number] = self._begun.get(number, 1) - 1
             self._begun = {number: count for number, count in self._begun.items() if count}
             self._file = file
             self._write()

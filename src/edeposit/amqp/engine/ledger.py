@@ -28,6 +28,8 @@ from edeposit.amqp.engine.suspects import SuspectChannel
 
 logger = logging.getLogger(__name__)
 
+_POSTPONED_FOR = 30.0
+
 
 class Ledger:
     """The deliveries of one daemon.
@@ -150,6 +152,16 @@ class Ledger:
         logger.error("delivery %d is parked: %s", delivery.handle, reason)
         delivery.state = State.FINISHED
         self.outbox.park_request(delivery, reason, fallback)
+
+    def postpone(self, delivery: Delivery) -> None:
+        """Return a message to its queue after a pause: another daemon may be able to handle it."""
+
+        def give_back() -> None:
+            if delivery.state is not State.ENDED:
+                self.give_back(delivery)
+                self._link.flush()
+
+        self._link.ioloop.call_later(_POSTPONED_FOR, give_back)
 
     def give_back(self, delivery: Delivery) -> None:
         """Return a message to its queue at once."""

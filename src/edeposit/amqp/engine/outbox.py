@@ -109,17 +109,21 @@ class Outbox:
             delivery.replies[outgoing] = None
         if not self._link.is_usable:
             self._unsent[outgoing] = None
-        elif outgoing.suspect or isinstance(outgoing, ParkedCopy) or self._needs_side(outgoing):
+        elif self._needs_side(outgoing):
             self._side.publish(outgoing)
         else:
             self._link.publish(outgoing)
 
     def _needs_side(self, outgoing: Outgoing) -> bool:
+        if outgoing.suspect or isinstance(outgoing, ParkedCopy):
+            return True
+        if not self._side.is_alert:
+            return False
         if self._side.is_bad(outgoing.exchange):
             return True
         # Order: a reply must not overtake another one of its request that waits at the side.
         delivery = outgoing.owner
-        if len(self._side) and isinstance(delivery, Delivery):
+        if isinstance(delivery, Delivery):
             return any(reply.suspect for reply in delivery.replies)
         return False
 
@@ -262,7 +266,11 @@ class Outbox:
     @staticmethod
     def _is_hopeless(original: Outgoing, cause: PublishError | None) -> bool:
         """Was it for a ``reply_to`` that the broker says does not exist or may not be used?"""
-        return original.exchange == "" and isinstance(cause, (UnroutableError, RejectedError))
+        if original.exchange != "":
+            return False
+        if isinstance(cause, RejectedError):
+            return cause.reply_code != 0
+        return isinstance(cause, UnroutableError)
 
     # --- better times -----------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from typing import Any
 from pika.spec import BasicProperties
 
 from edeposit.amqp.engine import frames
-from edeposit.amqp.errors import PublishError, RefusedError, UnroutableError
+from edeposit.amqp.errors import PublishError, RefusedError, UnencodableError, UnroutableError
 
 # RabbitMQ's pseudo queue of direct reply-to. A mandatory message to it always counts as
 # unroutable (https://www.rabbitmq.com/docs/direct-reply-to), so it alone goes without.
@@ -131,6 +131,26 @@ def unroutable(outgoing: Outgoing, code: int, text: str) -> UnroutableError:
     )
 
 
+def encode(outgoing: Outgoing, channel: int, frame_max: int) -> list[bytes]:
+    """Encode a message for a channel.
+
+    Raises:
+        UnencodableError: it does not fit AMQP's frames, or there is no memory for them.
+    """
+    try:
+        return frames.publish_frames(
+            channel,
+            outgoing.exchange,
+            outgoing.routing_key,
+            outgoing.mandatory,
+            outgoing.encoded,
+            outgoing.body,
+            frame_max,
+        )
+    except MemoryError as error:
+        raise UnencodableError(f"no memory to send {len(outgoing.body)} bytes") from error
+
+
 class Publisher:
     """The sequence numbers and open confirms of one channel. I/O thread only."""
 
@@ -150,15 +170,7 @@ class Publisher:
         Raises:
             UnencodableError: it does not fit AMQP's frames; no sequence number is used up.
         """
-        chunks = frames.publish_frames(
-            channel,
-            outgoing.exchange,
-            outgoing.routing_key,
-            outgoing.mandatory,
-            outgoing.encoded,
-            outgoing.body,
-            frame_max,
-        )
+        chunks = encode(outgoing, channel, frame_max)
         self._sequence += 1
         outgoing.sent_at = time.monotonic()
         outgoing.returned = None

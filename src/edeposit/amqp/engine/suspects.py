@@ -17,9 +17,9 @@ from typing import Any
 import pika
 from pika.channel import Channel
 
-from edeposit.amqp.engine import diagnosis, frames
+from edeposit.amqp.engine import diagnosis
 from edeposit.amqp.engine.connection import BrokerConnection
-from edeposit.amqp.engine.publisher import Outgoing, unroutable
+from edeposit.amqp.engine.publisher import Outgoing, encode, unroutable
 from edeposit.amqp.errors import PublishError, RefusedError, RejectedError
 
 logger = logging.getLogger(__name__)
@@ -64,6 +64,11 @@ class SuspectChannel:
 
     def __len__(self) -> int:
         return len(self._waiting) + (self._current is not None)
+
+    @property
+    def is_alert(self) -> bool:
+        """Is there any suspect or bad exchange?"""
+        return bool(self._bad or self._waiting or self._current)
 
     def is_bad(self, exchange: str) -> bool:
         """Has a message to this exchange closed the channel lately, or is one suspect of it?"""
@@ -167,15 +172,7 @@ class SuspectChannel:
         outgoing = self._waiting.popleft()
         assert connection is not None
         try:
-            chunks = frames.publish_frames(
-                channel.channel_number,
-                outgoing.exchange,
-                outgoing.routing_key,
-                outgoing.mandatory,
-                outgoing.encoded,
-                outgoing.body,
-                self._link.frame_max,
-            )
+            chunks = encode(outgoing, channel.channel_number, self._link.frame_max)
         except PublishError as error:
             outgoing.done(outgoing, error)
             self.resume()
@@ -213,8 +210,16 @@ class SuspectChannel:
             text = " ".join(str(getattr(reason, "reply_text", reason)).split())
             outgoing.done(outgoing, RejectedError(f"the broker does not take it: {text}", code))
         elif outgoing is not None:
-            self._waiting.appendleft(outgoing)
+            self._lost(outgoing)
         self._link.ioloop.call_later(_OPEN_AGAIN_AFTER, self.resume)
+
+    def _lost(self, outgoing: Outgoing) -> None:
+        outgoing.losses += 1
+        if outgoing.losses < 2 * _SUSPECT_AFTER:
+            self._waiting.appendleft(outgoing)
+        else:  # the others have to go on
+            text = f"the connection was lost {outgoing.losses} times over it"
+            outgoing.done(outgoing, RejectedError(text, 0))
 
     def _note_bad(self, exchange: str) -> None:
         self._bad.pop(exchange, None)

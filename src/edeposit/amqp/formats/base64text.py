@@ -26,7 +26,7 @@ class _Place(NamedTuple):
 
     decoded: int
     text: int
-    carried: str
+    carried: bytes
 
 
 class Base64Text:
@@ -36,11 +36,10 @@ class Base64Text:
         text: the base64; white space in it is skipped.
 
     Attributes:
-        size: bytes of the decoded content, known without decoding it.
+        most: bytes that the decoded content has at most, known at once.
 
     Raises:
-        Base64Error: it is not a string, not ASCII, or its length or padding is wrong. Other foreign
-            characters are found while it is decoded.
+        Base64Error: it is not a string, or not ASCII. All else is found while it is decoded.
     """
 
     def __init__(self, text: str) -> None:
@@ -49,28 +48,43 @@ class Base64Text:
         if not text.isascii():
             raise Base64Error("not base64: characters beyond ASCII")
         self._text = text
-        self._white_space = [character for character in _WHITE_SPACE if character in text]
-        length = len(text) - sum(map(text.count, self._white_space))
-        begin = text.find("=")
-        padding = text.count("=", begin) if begin >= 0 else 0
-        if length % 4 or padding > 2:
-            raise Base64Error("not base64: wrong length or padding")
-        self.size = length // 4 * 3 - padding
+        self._white_space = [mark.encode() for mark in _WHITE_SPACE if mark in text]
+        self.most = len(text) // 4 * 3
+        self._size: int | None = None
         # Where the pieces begin, as far as they have been decoded.
-        self._places = [_Place(0, 0, "")]
+        self._places = [_Place(0, 0, b"")]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the decoded content; counted if it has not been decoded yet.
+
+        Raises:
+            Base64Error: the text's length or padding is wrong.
+        """
+        if self._size is None:
+            text = self._text
+            length = len(text) - sum(text.count(mark.decode()) for mark in self._white_space)
+            begin = text.find("=")
+            padding = text.count("=", begin) if begin >= 0 else 0
+            if length % 4 or padding > 2:
+                raise Base64Error("not base64: wrong length or padding")
+            self._size = length // 4 * 3 - padding
+        return self._size
 
     def __iter__(self) -> Iterator[bytes]:
         """The content in pieces of at most 48 KiB.
 
         Raises:
-            Base64Error: there is a foreign character, or padding before the end.
+            Base64Error: there is a foreign character, padding before the end, or an end too early.
         """
-        number = 0
+        number = total = 0
         while number < len(self._places):
             piece, _ = self._piece(number)
             if piece:
                 yield piece
+            total += len(piece)
             number += 1
+        self._size = total
 
     def open(self) -> IO[bytes]:
         """The content as a seekable file, decoded where it is read."""
@@ -80,20 +94,32 @@ class Base64Text:
         """Decode a piece, and note where the next one begins; returns it with its offset."""
         place = self._places[number]
         end = place.text + _STEP
-        text = self._text[place.text : end]
-        for character in self._white_space:
-            text = text.replace(character, "")
+        text = self._text[place.text : end].encode("ascii")
+        for mark in self._white_space:
+            text = text.replace(mark, b"")
         text = place.carried + text
-        whole = len(text) - len(text) % 4
+        is_last = end >= len(self._text)
+        whole = len(text) if is_last else len(text) - len(text) % 4
         try:
             piece = pybase64.b64decode(text[:whole], validate=True)
         except ValueError as error:
             raise Base64Error(f"not base64: {error}") from error
-        if number + 1 == len(self._places) and end < len(self._text):
-            self._places.append(_Place(place.decoded + len(piece), end, text[whole:]))
-        if place.decoded + len(piece) < self.size and len(piece) % 3:
-            raise Base64Error("not base64: padding before its end")
+        if not is_last:
+            # Behind padding there may be white space.
+            is_padded = text.endswith(b"=", 0, whole)
+            if is_padded and (whole < len(text) or self._has_more(end)):
+                raise Base64Error("not base64: padding before its end")
+            if number + 1 == len(self._places):
+                self._places.append(_Place(place.decoded + len(piece), end, text[whole:]))
         return piece, place.decoded
+
+    def _has_more(self, offset: int) -> bool:
+        marks = "".join(mark.decode() for mark in self._white_space)
+        while offset < len(self._text):
+            if self._text[offset : offset + _STEP].strip(marks or None):
+                return True
+            offset += _STEP
+        return False
 
     def _piece_at(self, offset: int) -> tuple[bytes, int]:
         """The piece that holds a byte of the content, with its offset."""

@@ -69,10 +69,13 @@ class _Changes:
 
 
 def _keep_copy(path: Path) -> Path:
-    target, number = Path(f"{path}_"), 0
+    # Debian includes whatever is in conf.d, a copy as well.
+    directory = path.parent.parent if path.parent.name == "conf.d" else path.parent
+    plain = directory / f"{path.name}_"
+    target, number = plain, 0
     while target.exists():
         number += 1
-        target = Path(f"{path}_{number}")
+        target = Path(f"{plain}{number}")
     shutil.copy2(path, target)
     return target
 

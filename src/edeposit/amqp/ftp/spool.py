@@ -239,7 +239,8 @@ class Spool:
         }
         try:
             (making / "files").mkdir(0o700)
-            SpoolEntry(making, data).save()
+            # Nothing is taken yet: an entry that a power failure leaves empty is no loss.
+            SpoolEntry(making, data).save(synced=False)
             making.rename(directory)
         except BaseException:
             shutil.rmtree(making, ignore_errors=True)

@@ -1,8 +1,7 @@
 """The harvester: book metadata from publishers' pages.
 
-A plain library, usable without a broker. What must stay true: one source that fails costs only its
-own books, and nothing here marks a book as sent: only who has the broker's confirm does
-(``sending``, ``filters.dup_filter.mark_seen``).
+A plain library, usable without a broker. What must stay true: a source that fails costs only its
+own books, and nothing here marks a book as sent: ``sending`` does, after the broker's confirm.
 """
 
 import logging
@@ -36,6 +35,9 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+# In characters, of an error in a progress message.
+_LONGEST_TEXT = 1000
+
 
 def get_all_publications(return_namedtuples: bool = True) -> list[Any]:
     """Harvest the sources that are switched on, and filter as the settings say.
@@ -44,7 +46,7 @@ def get_all_publications(return_namedtuples: bool = True) -> list[Any]:
         return_namedtuples: else the mutable ``structures.Publication``.
 
     Returns:
-        What could be had; errors of sources and books are in the log.
+        The books that were found; errors of sources and books are in the log.
 
     Raises:
         HarvestFailedError: every source has failed.
@@ -76,11 +78,11 @@ def self_test() -> None:
 def reactToAMQPMessage(message: Any, send_back: Callable[[Any], None]) -> Any:
     """Serve one request.
 
-    The answer's books are not marked as sent, as it may get lost after it has left here: the
-    periodic harvest sends them once more.
+    The books of the answer are not marked as sent, because the answer may still get lost: the
+    periodic harvest sends them again.
 
     Args:
-        message: ``HarvestRequest``; recognised by the name of its class.
+        message: ``HarvestRequest``, recognised by the name of its class.
         send_back: gets a ``SourceHarvested`` whenever a source is done.
 
     Returns:
@@ -103,7 +105,7 @@ def reactToAMQPMessage(message: Any, send_back: Callable[[Any], None]) -> Any:
 
 
 def on_start() -> None:
-    """Log what would be harvested; the daemon does not start if it cannot work at all.
+    """Log the sources; the daemon does not start if it cannot work at all.
 
     Raises:
         DefinitionError: a source that the settings name does not exist.
@@ -129,7 +131,7 @@ def _harvest(sources: list[str] | None, progress: Callable[[SourceHarvested], No
             # One book that has no message form must not cost the answer with all others.
             new = [book for book, _, _ in sendable(sifted.new, failures)]
             books += new
-            texts = [str(error) for error in failures]
+            texts = [str(error)[:_LONGEST_TEXT] for error in failures]
             errors += [f"{result.name}: {text}" for text in texts]
             any_good |= bool(result.publications) or not result.errors
             found = len(result.publications)

@@ -1,4 +1,4 @@
-"""A harvest: all sources at once, each at its pace; what is broken is reported, not contagious.
+"""A harvest: all sources at once, each at its own pace; errors are collected and reported.
 
 A source is a file (``definition``) or a Python function behind the entry point group
 ``edeposit.amqp.harvester.sources`` that returns a list of ``Publication``.
@@ -30,19 +30,19 @@ logger = logging.getLogger(__name__)
 
 ENTRY_POINT_GROUP = "edeposit.amqp.harvester.sources"
 _MOST_SOURCES_AT_A_TIME = 16
-# Of the number of a page; a longer one is no such number.
+# Of the number of a page; anything longer is not one.
 _MOST_DIGITS = 12
 
 Progress = Callable[[str, int, int], None]
 
 
 class SourceResult(NamedTuple):
-    """What a source has given.
+    """What a source gave.
 
     Attributes:
         name: of the source.
         publications: in the order of its pages.
-        errors: of pages and books that could not be had (``HarvesterError``).
+        errors: of pages and books that could not be read (``HarvesterError``).
     """
 
     name: str
@@ -101,7 +101,7 @@ def harvest(
     Args:
         sources: their names; None: ``wanted_sources()``.
         progress: called from other threads with name, books done and books known so far.
-        stop: ends the harvest early when it is set; what is not fetched yet is an error then.
+        stop: ends the harvest early when it is set; pages not fetched by then are errors.
 
     Raises:
         DefinitionError: a source that the settings name does not exist.
@@ -126,7 +126,7 @@ def harvest(
 def _guarded(
     name: str, cache: PageCache, progress: Progress | None, stop: threading.Event | None
 ) -> SourceResult:
-    """One source; whatever goes wrong is in its result."""
+    """One source; its errors are in the result."""
     try:
         path = source_files().get(name)
         if path is not None:
@@ -175,23 +175,29 @@ class _Crawl:
         books: list[Future[Publication | None]] = []
         connections = settings.HARVESTER_CONNECTIONS
         fetcher = Fetcher(
-            source.hosts, cookies=source.cookies, delay=source.delay, cache=self._cache,
+            source.hosts,
+            cookies=source.cookies,
+            delay=source.delay,
+            cache=self._cache,
             stop=self._stop,
-        )  # fmt: skip
+        )
         with fetcher, ThreadPoolExecutor(connections, source.name) as pool:
             for start in source.start:
                 for page in self._list_pages(start, fetcher, pool):
                     books += self._books(page, fetcher, pool)
                     if len(books) > settings.HARVESTER_MAX_ITEMS:
-                        self._report(HarvesterError(
-                            f"there are more than {settings.HARVESTER_MAX_ITEMS} books"
-                            " (HARVESTER_MAX_ITEMS), the rest is left out"
-                        ))  # fmt: skip
+                        self._report(
+                            HarvesterError(
+                                f"there are more than {settings.HARVESTER_MAX_ITEMS} books"
+                                " (HARVESTER_MAX_ITEMS), the rest is left out"
+                            )
+                        )
                         break
             found = [book.result() for book in books[: settings.HARVESTER_MAX_ITEMS]]
         publications = [book for book in found if book is not None]
-        logger.info("source %s: %d books, %d errors", source.name, len(publications),
-                    len(self._errors))  # fmt: skip
+        logger.info(
+            "source %s: %d books, %d errors", source.name, len(publications), len(self._errors)
+        )
         return SourceResult(source.name, publications, self._errors)
 
     # --- lists --------------------------------------------------------------------------------
@@ -247,7 +253,7 @@ class _Crawl:
         source = self._source
         items = source.item.elements(page)
         if not items:
-            # Nothing new is unlikely; a changed layout is not.
+            # A changed layout is more likely than no new book.
             self._report(ExtractionError("no book is found on the list", page.url, "item"))
         books = []
         for item in items:

@@ -1,7 +1,10 @@
-"""The errors of the harvester; each says where it happened, none holds a whole page."""
+"""The errors of the harvester; each says where it happened, none contains a whole page."""
 
 from collections.abc import Sequence
 from typing import Any
+
+# In characters: a hostile page may link to megabytes.
+_LONGEST = 500
 
 
 class HarvesterError(Exception):
@@ -19,14 +22,14 @@ class DefinitionError(HarvesterError):
 
 
 class FetchError(HarvesterError):
-    """A page could not be had.
+    """A page could not be fetched.
 
     Attributes:
         url: of the page.
     """
 
     def __init__(self, message: str, url: str = "") -> None:
-        super().__init__(f"{message} ({url})" if url else message)
+        super().__init__(_at(message, url))
         self.url = url
 
 
@@ -39,13 +42,13 @@ class ExtractionError(HarvesterError):
     """
 
     def __init__(self, message: str, url: str = "", field: str = "") -> None:
-        super().__init__(f"{message} ({url})" if url else message)
+        super().__init__(_at(message, url))
         self.url = url
         self.field = field
 
 
 class CacheError(HarvesterError):
-    """The database of the books sent cannot be used; the text names the file and what to do.
+    """The database of the sent books cannot be used; the text names the file.
 
     Attributes:
         path: of the database.
@@ -69,14 +72,14 @@ class HarvestFailedError(HarvesterError):
 
 
 class SourceFailedError(HarvesterError):
-    """Something went wrong with a source; other books of it may have been sent all the same.
+    """Something went wrong with a source; other books of it may have been sent nevertheless.
 
     Attributes:
         source: its name.
         errors: what happened.
     """
 
-    # A layout that has changed makes as many errors as there are books: nobody reads them all.
+    # A changed layout makes as many errors as there are books; nobody reads them all.
     _SHOWN = 50
 
     def __init__(self, source: str, errors: Sequence[Exception]) -> None:
@@ -106,3 +109,7 @@ class SelfTestError(HarvesterError):
         super().__init__("\n".join(lines))
         self.source = source
         self.checks = list(checks)
+
+
+def _at(message: str, url: str) -> str:
+    return f"{message[:_LONGEST]} ({url[:_LONGEST]})" if url else message

@@ -21,13 +21,24 @@ class Optionals(
     namedtuple(
         "Optionals",
         [
-            "sub_title", "format", "pub_date", "pub_place", "ISBN", "description", "pages", "EAN",
-            "language", "edition", "URL", "binding", "is_ebook",
+            "sub_title",
+            "format",
+            "pub_date",
+            "pub_place",
+            "ISBN",
+            "description",
+            "pages",
+            "EAN",
+            "language",
+            "edition",
+            "URL",
+            "binding",
+            "is_ebook",
         ],
         defaults=(*[None] * 12, False),
     )
-):  # fmt: skip
-    """What a page may say of a book besides the essential; texts as printed, or None.
+):
+    """What else a page may say about a book: texts as printed, or None.
 
     Attributes:
         sub_title (str): subtitle.
@@ -58,14 +69,14 @@ class Publication(
         price (str): with its currency, or None.
         publisher (str): publisher.
         authors (list): of ``Author``.
-        optionals (Optionals): or None, when the page says nothing more.
+        optionals (Optionals): None if the page says nothing more.
     """
 
     __slots__ = ()
 
 
 class Publications(namedtuple("Publications", ["publications"])):
-    """What a harvest sends, and the answer to ``HarvestRequest``.
+    """The books that a harvest sends; also the answer to ``HarvestRequest``.
 
     Attributes:
         publications (list): of ``Publication``.

@@ -1,10 +1,10 @@
-"""What the harvester's daemon does: harvest when it is due, send, until it is told to end.
+"""What the harvester's daemon does until it ends: harvest when it is due, and send.
 
 A harvest is due a fixed time after the start of the last one. The time of the last one is on disk,
-so a harvest that was missed while the daemon was down is made at its start, and a restart does not
-make an extra one. What must stay true: only a complete harvest is noted, so one that was
-interrupted is made again; the end is prompt even in the middle of a harvest; what was not confirmed
-by then is not marked.
+so a harvest that was missed while the daemon was down is made when it starts, and a restart makes
+no extra one. What must stay true: only a complete harvest is noted, so one that failed or was
+interrupted is made again; the daemon ends promptly even in the middle of a harvest; books that were
+not confirmed by then are not marked.
 """
 
 import contextlib
@@ -22,12 +22,11 @@ from edeposit.amqp.harvester import settings
 from edeposit.amqp.harvester.crawl import SourceResult, harvest, wanted_sources
 from edeposit.amqp.harvester.exceptions import HarvesterError
 from edeposit.amqp.harvester.filters import SeenBooks, Sieve
-from edeposit.amqp.harvester.filters.dup_filter import default_paths
 from edeposit.amqp.harvester.sending import Report, Send, send_books
 
 logger = logging.getLogger(__name__)
 
-# A waiting daemon looks at clock and settings this often (s): both may be changed meanwhile.
+# A waiting daemon looks at clock and settings this often (s), because both may change.
 _LOOK = 30.0
 # After a failed harvest (s); doubled after each further one.
 _FIRST_PAUSE, _MOST_DOUBLINGS = 300.0, 20
@@ -38,7 +37,7 @@ Work = Callable[[Send, threading.Event], None]
 
 
 def prepare(interval: float | None = None, sources: list[str] | None = None) -> Work:
-    """Check the surroundings, and return the work of the daemon.
+    """Check what the daemon needs, and return its work.
 
     Args:
         interval: seconds between two harvests; None: the setting HARVESTER_INTERVAL.
@@ -87,7 +86,7 @@ def harvest_and_send(send: Send, end: threading.Event, sources: list[str] | None
 def until(
     end: threading.Event, results: Callable[[threading.Event], Iterator[SourceResult]]
 ) -> Generator[SourceResult, None, None]:
-    """Results as they come, up to the end; what still runs then is told to stop, and left alone.
+    """Results as they come, up to the end; what still runs then is told to stop and not waited for.
 
     Args:
         end: when it is set. Results that come after it are cut short, and so not passed on.
@@ -127,7 +126,7 @@ def state_path() -> Path:
     """Where the time of the last harvest is kept, by the settings."""
     if settings.HARVESTER_STATE:
         return Path(settings.HARVESTER_STATE).expanduser()
-    return default_paths()[0].with_name("harvester-last.json")
+    return settings.seen_path().with_name("harvester-last.json")
 
 
 class Schedule:

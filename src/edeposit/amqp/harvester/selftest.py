@@ -1,6 +1,6 @@
 """Does each source still find what it should? By its stored samples, and on the live site.
 
-A changed layout shows as fields that are no longer found, before a harvest with holes is sent.
+A changed layout shows as fields that are no longer found, before an incomplete harvest is sent.
 """
 
 from collections.abc import Iterable, Iterator
@@ -124,7 +124,7 @@ def _expected_fields(name: str) -> list[str]:
     except HarvesterError:
         return []
     fields = {field for sample in source.samples for field in sample.expect}
-    # Not every month has an electronic book.
+    # There is not an electronic book every month.
     return sorted((fields | set(source.required)) - {"is_ebook"})
 
 

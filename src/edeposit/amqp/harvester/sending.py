@@ -1,8 +1,8 @@
-"""From what the sources gave to messages that the broker has confirmed.
+"""Sends what the sources gave, in messages that the broker confirms.
 
 What must stay true: a book is marked as sent only after its message was confirmed, batch by batch,
-so whatever happens in between sends it again and never loses it. A book that cannot be sent does
-not hold up the others, and each failure ends in a message of its own that names the source.
+so an error in between sends it again and never loses it. A book that cannot be sent does not hold
+up the others, and each failure becomes a message of its own that names the source.
 """
 
 import logging
@@ -22,12 +22,12 @@ logger = logging.getLogger(__name__)
 # Data (an exception goes out as an exception message) and UUID; returns when it is confirmed.
 Send = Callable[[Any, str], None]
 
-# Of a message around its books: names, brackets.
+# Bytes of a message around its books: names, brackets.
 _ENVELOPE = 200
 
 
 class Result(Protocol):
-    """What a source gave (``engine.SourceResult``)."""
+    """What a source gave (``crawl.SourceResult``)."""
 
     @property
     def name(self) -> str:
@@ -80,8 +80,8 @@ def send_books(results: Iterable[Result], send: Send, sieve: Sieve) -> Iterator[
 
     Args:
         results: of the sources.
-        send: data and UUID to the output queue; returns when the broker has confirmed. What it
-            raises, but for messages that are too large, ends the harvest.
+        send: data and UUID to the output queue; returns when the broker has confirmed. Whatever
+            it raises ends the harvest, except for messages that are too large.
         sieve: filters, and where books are marked.
 
     Yields:
@@ -103,9 +103,14 @@ def send_books(results: Iterable[Result], send: Send, sieve: Sieve) -> Iterator[
         if errors:
             send(SourceFailedError(result.name, errors), str(uuid.uuid4()))
         report = Report(
-            result.name, len(result.publications), sent, messages, sifted.known,
-            len(sifted.in_catalogue), [str(error) for error in errors],
-        )  # fmt: skip
+            result.name,
+            len(result.publications),
+            sent,
+            messages,
+            sifted.known,
+            len(sifted.in_catalogue),
+            [str(error) for error in errors],
+        )
         logger.info("%s", report)
         yield report
 

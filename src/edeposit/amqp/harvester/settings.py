@@ -8,13 +8,25 @@ runs.
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from edeposit.amqp._configuration import Configuration, Setting, SettingsError, between
+from edeposit.amqp._configuration import (
+    Configuration,
+    SettingsError,
+    between,
+    declare,
+    declared,
+)
 
 __all__ = [
-    "SettingsError", "describe", "get_all_constants", "reload", "state_file", "substitute_globals",
-]  # fmt: skip
+    "SettingsError",
+    "describe",
+    "get_all_constants",
+    "old_cache_path",
+    "reload",
+    "seen_path",
+    "state_file",
+    "substitute_globals",
+]
 
 
 def _base_urls(value: str) -> str | None:
@@ -27,65 +39,97 @@ def _base_urls(value: str) -> str | None:
     return 'JSON such as {"www.example.org": "http://127.0.0.1:8000"}'
 
 
-_TABLE = (
-    Setting("USE_DUP_FILTER", True, "drop books that have been sent before"),
-    Setting("USE_ALEPH_FILTER", False, "drop books that the catalogue has; asks it for each book"),
-    Setting("ALEPH_FILTER_BY_AUTHOR", True, "in searches by title the authors must agree, too"),
-    Setting("ALEPH_TITLE_THRESHOLD", 80, "per cent from which two titles are the same",
-            between(1, 100)),
-    Setting("ALEPH_AUTHOR_THRESHOLD", 50, "per cent from which two authors are the same",
-            between(1, 100)),
-    Setting("ALEPH_FILTER_PER_SECOND", 2.0, "books for which the catalogue is asked in a second",
-            between(0.001, 1000)),
-    Setting("DUP_FILTER_FILE", "~/.edeposit_harvester_cache.json", "sent books of the first "
-            "generation, taken over at the first use"),
-    Setting("DUP_FILTER_DATABASE", "", "where sent books are kept; empty: harvester.sqlite in "
-            "/var/lib/edeposit for root, else in ~/.local/state/edeposit"),
-    Setting("HARVESTER_SOURCES", [], "names of the sources to be harvested; empty: the enabled"),
-    Setting("HARVESTER_SOURCES_DIR", "", "directory of further source files"),
-    Setting("HARVESTER_INTERVAL", 86400.0, "seconds between two harvests of the daemon",
-            between(1, 366 * 86400)),
-    Setting("HARVESTER_STATE", "", "file with the time of the daemon's last harvest; empty: "
-            "harvester-last.json beside the sent books"),
-    Setting("HARVESTER_BATCH", 100, "books in one message", between(1, 100_000)),
-    Setting("HARVESTER_MAX_MESSAGE", 16 * 1024**2, "bytes of one message; a batch that would be "
-            "larger is divided", between(64 * 1024, 512 * 1024**2)),
-    Setting("HARVESTER_USER_AGENT", "edeposit-harvester/2.0 (+mailto:root@localhost)",
-            "who we are; put an address there that reaches a person"),
-    Setting("HARVESTER_DELAY", 1.0, "seconds between two requests to one host; a source or its "
-            "robots.txt may want more", between(0, 3600)),
-    Setting("HARVESTER_CONNECTIONS", 8, "requests at a time for one source, as the delay allows",
-            between(1, 100)),
-    Setting("HARVESTER_CONNECT_TIMEOUT", 5.0, "seconds for one attempt to connect",
-            between(0.1, 600)),
-    Setting("HARVESTER_TIMEOUT", 20.0, "seconds without a byte that end a request",
-            between(0.1, 600)),
-    Setting("HARVESTER_PAGE_TIMEOUT", 60.0, "seconds for one page in all", between(0.1, 3600)),
-    Setting("HARVESTER_RETRIES", 3, "further attempts after an error that may pass",
-            between(0, 20)),
-    Setting("HARVESTER_MAX_BYTES", 10 * 1024**2, "bytes of the largest page, unpacked",
-            between(1000, 2**31)),
-    Setting("HARVESTER_MAX_PAGES", 50, "list pages of one source", between(1, 10_000)),
-    Setting("HARVESTER_MAX_ITEMS", 5000, "books of one source", between(1, 10**6)),
-    Setting("HARVESTER_CACHE", "", "file that pages are kept in; empty: pages.sqlite beside the "
-            "sent books; -: none"),
-    Setting("HARVESTER_CACHE_SIZE", 200 * 1024**2, "bytes that the kept pages may have",
-            between(0, 2**40)),
-    Setting("HARVESTER_PROXY", "", "URL of a proxy for all requests"),
-    Setting("HARVESTER_ALLOW_PRIVATE", False, "pages may come from private and local addresses"),
-    Setting("HARVESTER_BASE_URLS", "", "JSON of host to URL: another server plays this host, for "
-            "tests", _base_urls),
-)  # fmt: skip
+USE_DUP_FILTER = declare(True, "drop books that have been sent before")
+USE_ALEPH_FILTER = declare(False, "drop books that the catalogue has; asks it for each book")
+ALEPH_FILTER_BY_AUTHOR = declare(True, "in searches by title the authors must agree, too")
+ALEPH_TITLE_THRESHOLD = declare(80, "per cent from which two titles are the same", between(1, 100))
+ALEPH_AUTHOR_THRESHOLD = declare(
+    50, "per cent from which two authors are the same", between(1, 100)
+)
+ALEPH_FILTER_PER_SECOND = declare(
+    2.0, "books for which the catalogue is asked in a second", between(0.001, 1000)
+)
+DUP_FILTER_FILE = declare(
+    "~/.edeposit_harvester_cache.json",
+    "cache of sent books of the first generation, imported on first use",
+)
+DUP_FILTER_DATABASE = declare(
+    "",
+    "database of the sent books; empty: harvester.sqlite in /var/lib/edeposit for root, "
+    "else in ~/.local/state/edeposit",
+)
+HARVESTER_SOURCES: list[str] = declare(
+    [], "names of the sources to be harvested; empty: the enabled"
+)
+HARVESTER_SOURCES_DIR = declare("", "directory of further source files")
+HARVESTER_INTERVAL = declare(
+    86400.0, "seconds between two harvests of the daemon", between(1, 366 * 86400)
+)
+HARVESTER_STATE = declare(
+    "",
+    "file with the time of the daemon's last harvest; empty: harvester-last.json in the "
+    "directory of the sent books",
+)
+HARVESTER_BATCH = declare(100, "books in one message", between(1, 100_000))
+HARVESTER_MAX_MESSAGE = declare(
+    16 * 1024**2,
+    "bytes of one message; a batch that would be larger is divided",
+    between(64 * 1024, 512 * 1024**2),
+)
+HARVESTER_USER_AGENT = declare(
+    "edeposit-harvester/2.0 (+mailto:root@localhost)",
+    "User-Agent of requests; give an address that reaches a person",
+)
+HARVESTER_DELAY = declare(
+    1.0,
+    "seconds between two requests to one host; a source or its robots.txt may want more",
+    between(0, 3600),
+)
+HARVESTER_CONNECTIONS = declare(
+    8, "simultaneous requests of one source, as the delay allows", between(1, 100)
+)
+HARVESTER_CONNECT_TIMEOUT = declare(5.0, "seconds for one attempt to connect", between(0.1, 600))
+HARVESTER_TIMEOUT = declare(20.0, "seconds without a byte that end a request", between(0.1, 600))
+HARVESTER_PAGE_TIMEOUT = declare(60.0, "seconds for one page in total", between(0.1, 3600))
+HARVESTER_RETRIES = declare(3, "further attempts after a temporary error", between(0, 20))
+HARVESTER_MAX_BYTES = declare(
+    10 * 1024**2, "bytes of the largest page, unpacked", between(1000, 2**31)
+)
+HARVESTER_MAX_PAGES = declare(50, "list pages of one source", between(1, 10_000))
+HARVESTER_MAX_ITEMS = declare(5000, "books of one source", between(1, 10**6))
+HARVESTER_CACHE = declare(
+    "",
+    "file of the page cache; empty: pages.sqlite in the directory of the sent books; -: no cache",
+)
+HARVESTER_CACHE_SIZE = declare(
+    200 * 1024**2, "bytes that the page cache may hold", between(0, 2**40)
+)
+HARVESTER_PROXY = declare("", "URL of a proxy for all requests")
+HARVESTER_ALLOW_PRIVATE = declare(False, "pages may come from private and local addresses")
+HARVESTER_BASE_URLS = declare(
+    "", "JSON of host to URL: another server takes the place of the host, for tests", _base_urls
+)
 
-_configuration = Configuration(_TABLE, "/edeposit/harvester.json")
+_configuration = Configuration(declared(globals()), "/edeposit/harvester.json")
 
 
 def state_file(name: str) -> Path:
-    """A file of the harvester's own that outlives a run."""
+    """A file of the harvester that outlives a run."""
     if os.geteuid() == 0:
         return Path("/var/lib/edeposit", name)
     state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     return Path(state, "edeposit", name)
+
+
+def seen_path() -> Path:
+    """The database of the sent books."""
+    name: str = _configuration.get("DUP_FILTER_DATABASE")
+    return Path(name).expanduser() if name else state_file("harvester.sqlite")
+
+
+def old_cache_path() -> Path:
+    """The cache of the first generation."""
+    return Path(_configuration.get("DUP_FILTER_FILE")).expanduser()
 
 
 # How programs and the daemon see this module; see ``Configuration``.
@@ -94,34 +138,3 @@ substitute_globals = _configuration.substitute
 reload = _configuration.reload
 describe = _configuration.describe
 __getattr__ = _configuration.module_getattr(__name__)
-
-if TYPE_CHECKING:
-    USE_DUP_FILTER: bool
-    USE_ALEPH_FILTER: bool
-    ALEPH_FILTER_BY_AUTHOR: bool
-    ALEPH_TITLE_THRESHOLD: int
-    ALEPH_AUTHOR_THRESHOLD: int
-    ALEPH_FILTER_PER_SECOND: float
-    DUP_FILTER_FILE: str
-    DUP_FILTER_DATABASE: str
-    HARVESTER_SOURCES: list[str]
-    HARVESTER_SOURCES_DIR: str
-    HARVESTER_INTERVAL: float
-    HARVESTER_STATE: str
-    HARVESTER_BATCH: int
-    HARVESTER_MAX_MESSAGE: int
-    HARVESTER_USER_AGENT: str
-    HARVESTER_DELAY: float
-    HARVESTER_CONNECTIONS: int
-    HARVESTER_CONNECT_TIMEOUT: float
-    HARVESTER_TIMEOUT: float
-    HARVESTER_PAGE_TIMEOUT: float
-    HARVESTER_RETRIES: int
-    HARVESTER_MAX_BYTES: int
-    HARVESTER_MAX_PAGES: int
-    HARVESTER_MAX_ITEMS: int
-    HARVESTER_CACHE: str
-    HARVESTER_CACHE_SIZE: int
-    HARVESTER_PROXY: str
-    HARVESTER_ALLOW_PRIVATE: bool
-    HARVESTER_BASE_URLS: str

@@ -1,6 +1,7 @@
 """What the commands ``start``, ``stop``, ``status`` and the like do with a daemon."""
 
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -149,6 +150,7 @@ class DaemonActions:
             return self.reload()
         if action == "stop":
             return self.stop(now=now)
+        settings.check()  # before anything is stopped
         if action == "restart" and self.isRunning():
             code = self.stop(now=now)
             if self.isRunning():
@@ -260,10 +262,15 @@ class DaemonActions:
         redirect: bool,
     ) -> int:
         """Take the pid file, run, and release it when nothing of the daemon is left."""
+        others = children.descendants(os.getpid())
         try:
             if not self.pidfile.acquire():
                 on_running()
                 return EXIT_FAILURE
+        except StartError as error:
+            complain(str(error))
+            return EXIT_FAILURE
+        try:
             self._own_control.remove_stop_mark()
             self._open_log(default_target, redirect=redirect)
             code = self._run_guarded(complain)
@@ -271,7 +278,7 @@ class DaemonActions:
             complain(str(error))
             code = EXIT_FAILURE
         finally:
-            ended = children.end_descendants()
+            ended = children.end_descendants(spare=others)
             if ended:
                 logger.info("ended %d processes that the work had left", ended)
             self.pidfile.release()

@@ -12,7 +12,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 _given_up_in_child: list[Callable[[], None]] = []
@@ -41,24 +41,26 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def descendants(pid: int) -> list[int]:
-    """Children of a process, and theirs."""
+def descendants(pid: int, spare: Collection[int] = ()) -> list[int]:
+    """Children of a process, and theirs; without those to be spared, and theirs."""
     result: list[int] = []
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
-            children = [int(child) for child in path.read_text("ascii").split()]
+            children = [int(child) for child in path.read_text("utf-8").split()]
         except OSError:
             continue
         for child in children:
-            result += [child, *descendants(child)]
+            if child not in spare:
+                result += [child, *descendants(child, spare)]
     return result
 
 
-def end_descendants(patience: float = 1.5) -> int:
+def end_descendants(patience: float = 1.5, spare: Collection[int] = ()) -> int:
     """End all descendants of this process: SIGTERM, and after a while SIGKILL.
 
     Args:
         patience: seconds until SIGKILL; the whole takes at most twice as long.
+        spare: children that were there before the daemon; their children are spared as well.
 
     Returns:
         How many there were.
@@ -67,7 +69,7 @@ def end_descendants(patience: float = 1.5) -> int:
     for number in (signal.SIGTERM, signal.SIGKILL):
         deadline = time.monotonic() + patience
         # Repeated, because a process that is told to end may start another one first.
-        while victims := _open_descendants():
+        while victims := _open_descendants(spare):
             try:
                 for pid, descriptor in victims.items():
                     with contextlib.suppress(OSError):
@@ -84,11 +86,11 @@ def end_descendants(patience: float = 1.5) -> int:
     return len(ended)
 
 
-def _open_descendants() -> dict[int, int]:
+def _open_descendants(spare: Collection[int]) -> dict[int, int]:
     """Living descendants, each with a descriptor; a number alone may be given to another one."""
     tracker = _resource_tracker()
     found = {}
-    for pid in descendants(os.getpid()):
+    for pid in descendants(os.getpid(), spare):
         if pid != tracker and not _is_zombie(pid):
             with contextlib.suppress(OSError):
                 found[pid] = os.pidfd_open(pid)

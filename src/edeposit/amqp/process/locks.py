@@ -50,7 +50,7 @@ def holders(fd: int) -> set[int]:
     """
     wanted = f"{_device(fd)}:{os.fstat(fd).st_ino}"
     try:
-        lines = Path("/proc/locks").read_text("ascii").splitlines()
+        lines = Path("/proc/locks").read_text("utf-8").splitlines()
     except OSError:
         return set()
     pids = set()
@@ -71,7 +71,7 @@ def _device(fd: int) -> str:
     device = os.fstat(fd).st_dev
     major, minor = os.major(device), os.minor(device)
     with contextlib.suppress(OSError, ValueError):
-        info = Path(f"/proc/self/fdinfo/{fd}").read_text("ascii").split()
+        info = Path(f"/proc/self/fdinfo/{fd}").read_text("utf-8").split()
         mount = info[info.index("mnt_id:") + 1]
         for line in Path("/proc/self/mountinfo").read_text("utf-8", "replace").splitlines():
             fields = line.split(" ", 3)

@@ -5,6 +5,7 @@ it can deadlock. So the handler appends to a deque, the interpreter's wake-up de
 waiting loop look, and the loop acts. Many signals at once become one look.
 """
 
+import os
 import signal
 import socket
 import threading
@@ -28,6 +29,23 @@ def block() -> None:
 def unblock() -> None:
     """Let held back signals come."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ALL_SIGNALS)
+
+
+# A signal between a fork and the child's first line would be recorded, in the wrong process, and
+# forgotten; so it is held back over the fork. Per thread, as masks are.
+_masks = threading.local()
+_is_installed = False
+
+
+def _before_fork() -> None:
+    _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, ALL_SIGNALS if _is_installed else ())
+
+
+def _after_fork_in_parent() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _masks.before)
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent)
 
 
 def _restore_defaults() -> None:
@@ -73,8 +91,10 @@ class SignalInbox:
             stop_raises: SIGTERM raises ``SystemExit`` and SIGINT ``KeyboardInterrupt`` in the main
                 thread, for bodies without a loop of ours; else they are recorded like the rest.
         """
+        global _is_installed
         if threading.current_thread() is not threading.main_thread():
             return
+        _is_installed = True
         self._wakeup_before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         for number in ALL_SIGNALS:
             handler = self._raise if stop_raises and number in STOP_SIGNALS else self._record
@@ -84,6 +104,8 @@ class SignalInbox:
 
     def restore(self) -> None:
         """Put back what was there before ``install``."""
+        global _is_installed
+        _is_installed = False
         children.keep_in_child(_restore_defaults)
         for number, handler in self._before.items():
             signal.signal(number, handler)

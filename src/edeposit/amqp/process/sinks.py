@@ -91,7 +91,9 @@ class FileSink(DescriptorSink):
     def _open(self) -> None:
         self.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
-        fd = os.open(self.path, flags, 0o640)
+        # Opening a FIFO that nobody reads would wait otherwise.
+        fd = os.open(self.path, flags | os.O_NONBLOCK, 0o640)
+        os.set_blocking(fd, True)
         if self._redirect:
             os.dup2(fd, 1)
             os.dup2(fd, 2)

@@ -51,7 +51,9 @@ class StatusFile:
             data["ready_since"] = self._ready_since
         temporary = self.path.with_suffix(".status.new")
         try:
-            temporary.write_text(json.dumps({**data, **self._details}, default=str), "ascii")
+            temporary.write_text(
+                json.dumps({**data, **self._details, **data}, default=str), "utf-8"
+            )
             temporary.chmod(0o644)  # whatever the umask: others may ask for the status
             temporary.replace(self.path)
             self._trouble = ""

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from edeposit.amqp import registry
 from edeposit.amqp.broker import messages, parking, schema
 from edeposit.amqp.broker.administrator import CannotCreateError
 from edeposit.amqp.broker.management import Administration
@@ -29,6 +30,7 @@ from edeposit.amqp.programs import expression
 
 OK, FAILED = 0, 1
 ALL = "all"
+TOOL = "edeposit_amqp_tool.py"
 
 _CALL_TIMEOUT = 60.0
 _FOREVER = 1e9
@@ -50,7 +52,7 @@ def _create(args: argparse.Namespace) -> int:
         try:
             created = within(args.timeout, schema.create, host)
         except CannotCreateError as error:
-            complain(error)
+            complain(error, host)
             code = FAILED
             continue
         if created.vhost_by:
@@ -94,8 +96,8 @@ def _put(args: argparse.Namespace) -> int:
 
 def _call(args: argparse.Namespace) -> int:
     from edeposit.amqp.client import AMQPClient
+    from edeposit.amqp.registry import class_table
     from edeposit.amqp.serializers import serialize
-    from edeposit.amqp.service import class_table
 
     timeout = _CALL_TIMEOUT if args.timeout is None else args.timeout
     deadline = deadline_of(timeout) or deadline_of(_FOREVER)
@@ -146,15 +148,17 @@ def _peek(args: argparse.Namespace) -> int:
 def _parked(args: argparse.Namespace) -> int:
     action, *ids = args.parked
     if action not in _PARKED:
-        raise AMQPError(f"--parked knows {', '.join(_PARKED)}, not {action!r}")
+        raise UsageError(f"--parked knows {', '.join(_PARKED)}, not {action!r}")
     find, show = _PARKED[action]
     if action in ("retry", "drop") and not ids:
-        raise AMQPError(f"--parked {action} needs ids (from --parked list), or 'all'")
+        raise UsageError(f"--parked {action} needs ids (from --parked list), or 'all'")
     if action == "drop":
         _confirm(args, f"Delete parked messages of {args.host} for good: {', '.join(ids)}?")
 
     def print_each() -> None:
-        for item in find(args.host, ids):
+        for number, item in enumerate(find(args.host, ids)):
+            if not number and action == "list" and not args.json:
+                print(parking.HEADER)
             print(item.as_json() if args.json else printable(show(item)), flush=True)
 
     within(args.timeout, print_each)
@@ -175,15 +179,20 @@ def _status(args: argparse.Namespace) -> int:
     administration = Administration()
     code = OK
     for host in _hosts(args):
-        found = within(args.timeout, status, host, administration)
+        daemons = registry.FURTHER_DAEMONS.get(host, ())
+        found = within(args.timeout, status, host, administration, daemons)
         print(found.as_json() if args.json else found.as_text())
-        if args.host not in (None, ALL) and not found.complete:
+        if not found.working:
             code = FAILED
     return code
 
 
 def _hosts(args: argparse.Namespace) -> list[str]:
-    return schema.distinct_hosts() if args.host in (None, ALL) else [args.host]
+    """The named host; for all: the services that there are, not every name of the settings."""
+    if args.host not in (None, ALL):
+        return [args.host]
+    known = registry.services()
+    return [host for host in schema.distinct_hosts() if host in known]
 
 
 def _read(name: str) -> bytes:
@@ -222,24 +231,32 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def complain(error: Exception) -> None:
-    """Say what went wrong and how to repair it, on stderr."""
-    missing = error if isinstance(error, NoVirtualHostError) else None
-    if missing is not None or isinstance(error, CannotCreateError):
+def complain(error: Exception, host: str | None = None) -> None:
+    """Say what went wrong and how to repair it, on stderr.
+
+    Args:
+        error: what went wrong.
+        host: the service, for hints that can be run as they are.
+    """
+    is_missing = isinstance(error, NoVirtualHostError) and error.failure.code == "no-vhost"
+    if is_missing or isinstance(error, CannotCreateError):
         note("Can't connect to virtuahost!\nMake sure, that virtualhost is created.")
     elif isinstance(error, NoConnectionError):
         note("Can't connect to RabbitMQ!")
-    note(printable(str(error)))
+    host = getattr(error, "host", host) or ALL
+    note(printable(str(error).replace(f"{TOOL} --create", f"{TOOL} --host {host} --create")))
     if isinstance(error, CannotCreateError):
         note("Run on the broker's machine, as root, then try again:")
         note("\n".join(f"\t{command}" for command in error.commands))
-    if missing is not None:
-        note(f"Create it: edeposit_amqp_tool.py --host {missing.host} --create")
 
 
 def printable(text: str) -> str:
     """Texts from elsewhere must not steer the terminal."""
     return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
+
+
+class UsageError(AMQPError):
+    """The arguments make no sense together; nothing was done."""
 
 
 class Action(NamedTuple):

@@ -1,7 +1,7 @@
 """The command lines of the harvester's programs: once, for cron and people, or as a daemon.
 
-What must stay true: nothing is marked as sent without the broker's confirm, nothing at all with
-``--dry-run``; who fails says so in the exit code and, but for ``--dry-run``, in the queue as well.
+What must stay true: nothing is marked as sent without the broker's confirm, and nothing at all with
+``--dry-run``; a failure shows in the exit code and, except with ``--dry-run``, in the queue.
 """
 
 import argparse
@@ -111,7 +111,7 @@ def _make_work(args: argparse.Namespace) -> Work:
 
 
 def _check_names(names: Iterable[str] | None) -> None:
-    """A mistyped name is the caller's matter; it makes no message in the queue."""
+    """A mistyped name is the user's mistake and makes no message in the queue."""
     from edeposit.amqp.harvester.crawl import check_names
 
     check_names(names or ())
@@ -120,9 +120,9 @@ def _check_names(names: Iterable[str] | None) -> None:
 def _guarded(
     parser: argparse.ArgumentParser, args: argparse.Namespace, run: Callable[[], int]
 ) -> int:
-    # What the library warns of is in the reports; they come when no progress bar is in the way.
+    # The reports contain the library's warnings; they are printed when the progress bar is gone.
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
-    # A lost connection is made again, or ends in an error of ours that says the same.
+    # A lost connection is made again, or becomes an error with the same text.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     try:
         service.load(SERVICE)
@@ -196,7 +196,7 @@ def _dry_run(
 
 @contextlib.contextmanager
 def _results(sources: list[str] | None) -> Iterator[Iterator[Any]]:
-    """The results of a harvest; whoever leaves early does not wait for the rest of it."""
+    """The results of a harvest; an early end does not wait for the rest."""
     from edeposit.amqp.harvester.crawl import harvest
     from edeposit.amqp.programs import harvestoutput
 

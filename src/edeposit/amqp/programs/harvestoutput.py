@@ -1,6 +1,6 @@
-"""What the harvester's program shows: tables and progress for people, lines of JSON for programs.
+"""Output of the harvester's programs: tables and progress for people, lines of JSON for programs.
 
-Texts come from foreign pages: what is not printable must not steer the terminal.
+Texts come from foreign pages: control characters must not reach the terminal.
 """
 
 import contextlib
@@ -67,7 +67,7 @@ def print_errors(source: str, errors: Iterable[Any]) -> None:
 
 
 def print_checks(checks: Sequence[Any], as_json: bool) -> None:
-    """A self-test as a table; without a terminal nothing is said of what is right."""
+    """A self-test as a table; without a terminal only what is wrong."""
     if as_json:
         for check in checks:
             print(json.dumps(check._asdict(), ensure_ascii=False))

@@ -69,7 +69,7 @@ class ProftpdServer:
     def __enter__(self) -> "ProftpdServer":
         try:
             for name in ("home", "etc", "log", "run"):
-                (self.directory / name).mkdir()
+                (self.directory / name).mkdir(exist_ok=True)
                 (self.directory / name).chmod(0o755)  # whatever the caller's umask is
             self.login_file.touch(mode=0o600)
             self.config_file.write_text(self._configuration(), "utf-8")

@@ -1,4 +1,4 @@
-"""A web server on 127.0.0.1 that plays many hosts, told apart by the ``Host`` header."""
+"""A web server on 127.0.0.1 that serves many hosts, told apart by the ``Host`` header."""
 
 import json
 import threading
@@ -73,8 +73,9 @@ class SiteServer:
 
     def paths(self, host: str) -> list[str]:
         """What was asked of a host, robots.txt aside, in order."""
-        return [seen.path for seen in self.requests
-                if seen.host == host and seen.path != "/robots.txt"]  # fmt: skip
+        return [
+            seen.path for seen in self.requests if seen.host == host and seen.path != "/robots.txt"
+        ]
 
 
 class _Server(ThreadingHTTPServer):
@@ -83,7 +84,7 @@ class _Server(ThreadingHTTPServer):
     site: SiteServer
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no error of ours."""
+        """A client that disconnects is not an error."""
 
 
 class _Handler(BaseHTTPRequestHandler):

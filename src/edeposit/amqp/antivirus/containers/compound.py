@@ -11,8 +11,13 @@ from edeposit.amqp.antivirus.containers.recognition import HEAD
 if TYPE_CHECKING:
     from edeposit.amqp.antivirus.containers.walk import Walk
 
-_ENCRYPTED = {"encryptedpackage", "encryptioninfo", "encryptedsummary",
-              "\x06dataspaces", "\tdrmcontent"}  # fmt: skip
+_ENCRYPTED = {
+    "encryptedpackage",
+    "encryptioninfo",
+    "encryptedsummary",
+    "\x06dataspaces",
+    "\tdrmcontent",
+}
 _FILEPASS = 0x2F  # [MS-XLS] 2.4.117
 
 
@@ -20,7 +25,10 @@ def look(file: IO[bytes], walk: "Walk") -> None:
     """Look at a compound file's streams."""
     file.seek(0)
     document = olefile.OleFileIO(file)
-    for path in document.listdir():
+    paths = document.listdir()
+    if not paths:
+        walk.add("damaged", "the compound file has no streams")
+    for path in paths:
         size = document.get_size(path)
         walk.count(size)
         name = path[-1].lower()

@@ -6,38 +6,83 @@ import struct
 from collections.abc import Iterator
 from typing import IO
 
-# Bytes from a file's begin that are enough to tell its format.
+# Bytes at the start of a file that are enough to recognise its format.
 HEAD = 4096
-# Containers in each other; one more than any clamd can be told to go.
+# Levels of containers; one more than clamd's MaxRecursion allows at most.
 MAX_DEPTH = 101
 _PIECE = 64 * 1024
 
 _SIGNATURES = (
-    (0, b"PK\3\4", "zip"), (0, b"PK\5\6", "zip"), (0, b"PK\7\b", "zip"),
+    (0, b"PK\3\4", "zip"),
+    (0, b"PK\5\6", "zip"),
+    (0, b"PK\7\b", "zip"),
     (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "OLE2"),
     (0, b"7z\xbc\xaf\x27\x1c", "7z"),
-    (0, b"Rar!\x1a\x07", "rar"), (0, b"RE~^", "rar 1.4"),
-    (0, b"\x1f\x8b", "gzip"), (0, b"BZh", "bzip2"), (0, b"\xfd7zXZ\0", "xz"),
+    (0, b"Rar!\x1a\x07", "rar"),
+    (0, b"RE~^", "rar 1.4"),
+    (0, b"\x1f\x8b", "gzip"),
+    (0, b"BZh", "bzip2"),
+    (0, b"\xfd7zXZ\0", "xz"),
     (257, b"ustar", "tar"),
-    (60, b"BOOKMOBI", "Mobipocket"), (60, b"TEXtREAd", "Mobipocket"),
-    (0, b"MSCF", "cab"), (0, b"\x60\xea", "arj"), (0, b"ITSF", "chm"), (0, b"xar!", "xar"),
-    (0, b"EGGA", "egg"), (0, b"070701", "cpio"), (0, b"070702", "cpio"), (0, b"070707", "cpio"),
-    (0, b"\xc7\x71", "cpio"), (2, b"-lh", "lha"), (2, b"-lz", "lha"),
-    (0, b"\x78\x9f\x3e\x22", "tnef"), (0, b"SZDD\x88\xf0\x27\x33", "szdd"),
-    (0, b"\x28\xb5\x2f\xfd", "zstd"), (0, b"\x04\x22\x4d\x18", "lz4"),
+    (60, b"BOOKMOBI", "Mobipocket"),
+    (60, b"TEXtREAd", "Mobipocket"),
+    (0, b"MSCF", "cab"),
+    (0, b"\x60\xea", "arj"),
+    (0, b"ITSF", "chm"),
+    (0, b"xar!", "xar"),
+    (0, b"EGGA", "egg"),
+    (0, b"070701", "cpio"),
+    (0, b"070702", "cpio"),
+    (0, b"070707", "cpio"),
+    (0, b"\xc7\x71", "cpio"),
+    (2, b"-lh", "lha"),
+    (2, b"-lz", "lha"),
+    (0, b"\x78\x9f\x3e\x22", "tnef"),
+    (0, b"SZDD\x88\xf0\x27\x33", "szdd"),
+    (0, b"\x28\xb5\x2f\xfd", "zstd"),
+    (0, b"\x04\x22\x4d\x18", "lz4"),
     (0, b"\x02\x21\x4c\x18", "lz4"),
-    (0, b"LZIP", "lzip"), (0, b"\x1f\x9d", "compress"), (0, b"\x1f\xa0", "compress"),
-    (0, b"\x1f\x1e", "pack"), (0, b"\x89LZO\0\r\n\x1a\n", "lzop"), (0, b"LRZI", "lrzip"),
-    (7, b"**ACE**", "ace"), (20, b"\xdc\xa7\xc4\xfd", "zoo"), (0, b"7kSt", "zpaq"),
-    (0, b"zPQ", "zpaq"), (0, b"ALZ\1", "alz"), (0, b"StuffIt", "sit"), (0, b"SIT!", "sit"),
-    (0, b"MSWIM\0\0\0", "wim"), (0, b"\xff\x06\0\0sNaPpY", "snappy"), (0, b"hsqs", "squashfs"),
+    (0, b"LZIP", "lzip"),
+    (0, b"\x1f\x9d", "compress"),
+    (0, b"\x1f\xa0", "compress"),
+    (0, b"\x1f\x1e", "pack"),
+    (0, b"\x89LZO\0\r\n\x1a\n", "lzop"),
+    (0, b"LRZI", "lrzip"),
+    (7, b"**ACE**", "ace"),
+    (20, b"\xdc\xa7\xc4\xfd", "zoo"),
+    (0, b"7kSt", "zpaq"),
+    (0, b"zPQ", "zpaq"),
+    (0, b"ALZ\1", "alz"),
+    (0, b"StuffIt", "sit"),
+    (0, b"SIT!", "sit"),
+    (0, b"MSWIM\0\0\0", "wim"),
+    (0, b"\xff\x06\0\0sNaPpY", "snappy"),
+    (0, b"hsqs", "squashfs"),
     (0, b"\xeaDRMION\xee", "Kindle DRM"),
-)  # fmt: skip
+)
 UNKNOWN_TO_CLAMAV = frozenset(
-    {"rar 1.4", "zstd", "lz4", "lzip", "lzma", "compress", "pack", "lzop", "lrzip", "ace", "zoo",
-     "zpaq", "alz", "sit", "wim", "snappy", "squashfs", "Kindle DRM"}
-)  # fmt: skip
-# What clamd opens only with ScanArchive; the others have options of their own.
+    {
+        "rar 1.4",
+        "zstd",
+        "lz4",
+        "lzip",
+        "lzma",
+        "compress",
+        "pack",
+        "lzop",
+        "lrzip",
+        "ace",
+        "zoo",
+        "zpaq",
+        "alz",
+        "sit",
+        "wim",
+        "snappy",
+        "squashfs",
+        "Kindle DRM",
+    }
+)
+# clamd opens these by options of their own, all others by ScanArchive.
 NO_ARCHIVES = frozenset({"OLE2", "PDF", "mail", "Mobipocket"})
 
 _MAIL = re.compile(

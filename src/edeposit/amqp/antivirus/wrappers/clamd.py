@@ -1,4 +1,4 @@
-"""clamd's protocol: INSTREAM for content from memory, FILDES for a file of ours (clamd(8)).
+"""clamd's protocol: INSTREAM for content from memory, FILDES for a local file (clamd(8)).
 
 The package ``clamd`` from PyPI sends with ``send`` in 1 KiB pieces, loses clamd's explanation of a
 refused stream and knows no FILDES; the part of the protocol that is needed is small. Each call has
@@ -30,11 +30,11 @@ from edeposit.amqp.antivirus.exceptions import (
 CHUNK = 64 * 1024
 _LENGTH = struct.Struct(">I")
 _CREDENTIALS = struct.Struct("iII")  # pid, uid, gid: unix(7), SO_PEERCRED
-_ANSWER = re.compile(r"(?:stream|fd\[\d+\]): (?:OK|(?P<name>\S.*) FOUND)")
+_ANSWER = re.compile(r"(?:stream|fd\[\d+\]): (?:OK|(?P<name>[^\s\0]+) FOUND)")
 # A path and a signature's name take less.
 _MAX_ANSWER = 16 * 1024
-# Names that clamd gives to what it did not look through; neither clean nor malware. The last
-# three are those of ClamAV 0.9x.
+# Names for content that clamd did not scan in full; neither clean nor malware. The last three are
+# those of ClamAV 0.9x.
 _NOT_SCANNED = (
     "Heuristics.Limits.Exceeded",
     "Heuristics.Encrypted",
@@ -61,7 +61,7 @@ def scan_file(path: str, deadline: Deadline | None = None) -> Result:
     """Scan a file by handing its descriptor to clamd (its content, over TCP).
 
     Args:
-        path: of the file; only we need to be able to read it.
+        path: of the file; only this process needs permission to read it.
         deadline: of the whole scan; default: SCAN_TIMEOUT from now.
 
     Returns:
@@ -87,7 +87,7 @@ def scan_file(path: str, deadline: Deadline | None = None) -> Result:
 
 
 def scan_stream(filename: str, pieces: Iterable[bytes], deadline: Deadline | None = None) -> Result:
-    """Scan content from memory; nothing is written to disk by us.
+    """Scan content from memory; nothing is written to disk here.
 
     Args:
         filename: key of the result, and for error texts.
@@ -107,7 +107,7 @@ def scan_stream(filename: str, pieces: Iterable[bytes], deadline: Deadline | Non
 
 
 def identity() -> Identity:
-    """Which clamd it is that answers now; it changes with a restart or new signatures.
+    """The clamd that answers now; changes with a restart or new signatures.
 
     Raises:
         ScannerUnavailableError: clamd cannot be reached.
@@ -231,7 +231,7 @@ def _connected(family: int, address: Any, timeout: float) -> socket.socket:
 def _command(sock: socket.socket, deadline: Deadline, send: Callable[[], None]) -> str:
     """Send a command and read its answer: one line, ended by NUL.
 
-    An answer to what clamd has not read is no answer, unless it is the reason for not reading it.
+    An answer given before clamd has read everything does not count, unless it is an error.
     """
     is_sent = False
     try:

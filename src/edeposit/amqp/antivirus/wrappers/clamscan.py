@@ -13,7 +13,7 @@ from edeposit.amqp.antivirus.exceptions import (
 )
 from edeposit.amqp.antivirus.wrappers.clamd import Result, check_size, result_of
 
-_LINE = re.compile(r"(?P<path>.*): (?P<name>\S.*) FOUND")
+_LINE = re.compile(r"(?P<path>.*): (?P<name>[^\s\0]+) FOUND")
 
 
 def scan_file(path: str, deadline: Deadline | None = None) -> Result:
@@ -36,9 +36,14 @@ def scan_file(path: str, deadline: Deadline | None = None) -> Result:
     deadline = deadline or Deadline(settings.SCAN_TIMEOUT)
     limit = str(settings.MAX_FILE_SIZE + 1)
     command = [
-        "clamscan", "--no-summary", "--infected", "--alert-exceeds-max=yes",
-        "--alert-encrypted=yes", f"--max-filesize={limit}", f"--max-scansize={limit}",
-    ]  # fmt: skip
+        "clamscan",
+        "--no-summary",
+        "--infected",
+        "--alert-exceeds-max=yes",
+        "--alert-encrypted=yes",
+        f"--max-filesize={limit}",
+        f"--max-scansize={limit}",
+    ]
     if settings.DATABASE_DIR:
         command.append(f"--database={settings.DATABASE_DIR}")
     try:

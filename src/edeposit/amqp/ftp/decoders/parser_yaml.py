@@ -17,7 +17,7 @@ from edeposit.amqp.ftp.decoders.validator import check_structure
 # libyaml, where PyYAML was built with it, is ten times as fast.
 _Base: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 _NULLS = {"", "~", "null", "Null", "NULL"}
-_MAX_SIZE = 256 * 1024  # characters: a large record has a few kilobytes
+_MAX_SIZE = 128 * 1024  # characters: a large record has a few kilobytes
 _MAX_DEPTH = 100
 _INDICATORS = re.compile(rf"^(?:[ \t]*[-?:][ \t]+){{{_MAX_DEPTH}}}", re.MULTILINE)
 
@@ -30,10 +30,11 @@ class _Loader(_Base):
         return None if not node.style and value in _NULLS else value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:
-        return _Mapping(
+        pairs = (
             (self.construct_object(key, deep=True), self.construct_object(value, deep=True))
             for key, value in node.value
         )
+        return _Mapping(pair for pair in pairs if isinstance(pair[0], str))
 
 
 class _Mapping(list[Any]):

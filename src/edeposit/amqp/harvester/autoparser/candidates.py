@@ -102,7 +102,7 @@ def _afters(raw: str, start: int) -> Iterator[tuple[str, int]]:
     *older, line = raw[:start].split(LINE_END)
     line = collapse(line)
     if not line:
-        # The label stands on the line above.
+        # The label is on the line above.
         previous = next((collapse(text) for text in reversed(older) if text.strip()), "")
         if 1 < len(previous) <= _LONGEST and not re.search(r"\d", previous):
             yield previous, COSTS["text"] + 4
@@ -261,7 +261,7 @@ def _cut(selector: Selector, anchor: Anchors) -> Candidate:
         locator["css"] += f':contains("{word}")'
     extra = anchor.modifiers
     labelled = "after" in extra
-    # A word before the value decides alone, whichever of the plain elements it stands in.
+    # The word before the value decides alone, in whichever of the plain elements it is.
     way = COSTS["class"] + 4 if labelled and selector.kind == "tag" else selector.cost
     cost = max(way, anchor.cost) + min(way, anchor.cost) // 4
     if "last_line" in extra or extra == {"before": "\n"}:

@@ -34,7 +34,7 @@ _NO_START = "http://fill.in.invalid/"
 
 
 def field_name(variable: str) -> str | None:
-    """The field of a publication that a variable stands for, in any case; or None."""
+    """The field of a publication that a variable means, in any case; or None."""
     return _NAMES.get(variable.lower())
 
 
@@ -66,10 +66,14 @@ def emit_yaml(
     }
     if saved:
         source["samples"] = [
-            {"file": saved[example.link], "url": example.page.url,
-             "expect": _expected(learned, example, fields)}
-            for example in examples if example.wanted
-        ]  # fmt: skip
+            {
+                "file": saved[example.link],
+                "url": example.page.url,
+                "expect": _expected(learned, example, fields),
+            }
+            for example in examples
+            if example.wanted
+        ]
     unknown = [item.name for item in learned if field_name(item.name) is None]
     comment = _COMMENT
     if unknown:
@@ -99,8 +103,12 @@ def _expected(
 def _field(item: Learned, examples: Sequence[Example]) -> dict[str, Any] | str:
     data = item.rule_data()
     if field_name(item.name) == "authors" and not item.several:
-        names = [text for example in examples if item.name in example.wanted
-                 for text in example.wanted[item.name].texts]  # fmt: skip
+        names = [
+            text
+            for example in examples
+            if item.name in example.wanted
+            for text in example.wanted[item.name].texts
+        ]
         at = next((at for at in (";", ",") if any(at in text for text in names)), "")
         if at:
             rule = {"css": data} if isinstance(data, str) else data
@@ -134,7 +142,7 @@ def test_parsers(paths: "list[str] | None" = None) -> None:
 
     Args:
         paths: of the examples' pages, in the order of ``EXAMPLES``; without them the files are
-            looked for beside this module.
+            looked for in the directory of this module.
     """
     from pathlib import Path
 

@@ -24,7 +24,7 @@ from edeposit.amqp.harvester.source.rules import Rule
 
 
 class AutoparserError(HarvesterError, UserWarning):
-    """Nothing can be learned from the examples as they are; the text says what to change.
+    """The examples cannot be learned from as they are; the text says what to change.
 
     A ``UserWarning`` as well, which is what the first generation raised.
     """
@@ -139,7 +139,7 @@ def load_page(link: str, folder: Path = Path()) -> Example:
     """An example without wanted values, from a file or an http(s) URL.
 
     Raises:
-        AutoparserError: it cannot be had.
+        AutoparserError: it cannot be read.
     """
     if _URL.match(link):
         content, charset, url = _download(link)
@@ -178,7 +178,7 @@ def _download(link: str) -> tuple[bytes, str | None, str]:
                     raise AutoparserError(f"'{link}' is larger than {MOST_BYTES} bytes.")
             return bytes(content), response.charset_encoding, str(response.url)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise AutoparserError(f"'{link}' cannot be had: {error}") from error
+        raise AutoparserError(f"'{link}' cannot be fetched: {error}") from error
 
 
 def _example(document: Any, folder: Path, where: str) -> Example:
@@ -194,8 +194,9 @@ def _example(document: Any, folder: Path, where: str) -> Example:
     folded: dict[str, str] = {}
     for name in example.wanted:
         if folded.setdefault(name.casefold(), name) != name:
-            raise AutoparserError(f"{where}: '{name}' and '{folded[name.casefold()]}' differ only "
-                                  "in case.")  # fmt: skip
+            raise AutoparserError(
+                f"{where}: '{name}' and '{folded[name.casefold()]}' differ only in case."
+            )
     return example
 
 

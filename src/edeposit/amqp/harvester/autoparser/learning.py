@@ -79,7 +79,7 @@ class Learned:
     notes: list[str] = field(default_factory=list)
 
     def rule_data(self) -> dict[str, Any] | str:
-        """The rule with its fallbacks, as it stands in a source file."""
+        """The rule with its fallbacks, as a source file has it."""
         data = dict(self.chosen.candidate.rule)
         others = [Rule.parse(trial.candidate.rule).to_dict() for trial in self.fallbacks]
         if others:
@@ -112,10 +112,12 @@ def learn(
             raise AutoparserError(f"There is no variable '{name}'; known are {', '.join(names)}.")
     indexes = [Index(example.page) for example in having]
     having = [
-        replace(example, wanted={name: without_markup(index, wanted)
-                                 for name, wanted in example.wanted.items()})
+        replace(
+            example,
+            wanted={name: without_markup(index, wanted) for name, wanted in example.wanted.items()},
+        )
         for index, example in zip(indexes, having, strict=True)
-    ]  # fmt: skip
+    ]
     # The examples with variables first: a wrong candidate is out before the other pages are asked.
     ordered = having + [example for example in examples if not example.wanted]
     learned = []
@@ -129,8 +131,11 @@ def learn(
 def _learn_one(
     name: str, examples: list[Example], indexes: list[Index], pin: int | None
 ) -> Learned:
-    wanted = {number: example.wanted[name] for number, example in enumerate(examples)
-              if name in example.wanted}  # fmt: skip
+    wanted = {
+        number: example.wanted[name]
+        for number, example in enumerate(examples)
+        if name in example.wanted
+    }
     first = next(iter(wanted.values()))
     required = any(item.required for item in wanted.values())
     notes: list[str] = []
@@ -319,8 +324,12 @@ def _held_back(trials: list[Trial], with_values: list[int]) -> int:
     right = 0
     for held in with_values:
         others = set(with_values) - {held}
-        known = [trial for trial in trials if trial.origins & others
-                 and all(trial.outcomes.get(number) == RIGHT for number in others)]  # fmt: skip
+        known = [
+            trial
+            for trial in trials
+            if trial.origins & others
+            and all(trial.outcomes.get(number) == RIGHT for number in others)
+        ]
         if known:
             right += min(known, key=_rank).outcomes.get(held) == RIGHT
     return right

@@ -117,10 +117,16 @@ def without_markup(index: Index, wanted: Wanted) -> Wanted:
 
 def distinct(places: list[Place]) -> int:
     """How many unrelated elements have the value as their whole text."""
-    elements = {place.element for place in places if place.element is not None
-                and not place.attr and not place.raw}  # fmt: skip
-    return sum(1 for element in elements
-               if not any(inner in elements for inner in element.iterdescendants()))  # fmt: skip
+    elements = {
+        place.element
+        for place in places
+        if place.element is not None and not place.attr and not place.raw
+    }
+    return sum(
+        1
+        for element in elements
+        if not any(inner in elements for inner in element.iterdescendants())
+    )
 
 
 def not_found(index: Index, wanted: Wanted, text: str, link: str) -> AutoparserError:
@@ -161,8 +167,8 @@ def _parts(index: Index, text: str, wanted: Wanted) -> Iterator[Place]:
         return
     pattern = re.compile(rf"(?<!\w){words}(?!\w)")
     exact = {element for element, _, collapsed in index.texts if collapsed == text}
-    # From the leaves upwards: what holds the value in one of its elements is only a line around
-    # it, which is of use one level up (a label in the text before), not more.
+    # Bottom up: an element around the one with the value is useful one level up, for a label in
+    # the text before, and no further.
     inner: set[Any] = set()
     for element, raw, _ in reversed(index.texts):
         if element in exact or not (match := pattern.search(raw)):

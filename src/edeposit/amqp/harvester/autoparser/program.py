@@ -1,7 +1,7 @@
 """The command line of ``edeposit_autoparser.py``.
 
-The result alone goes to standard output (or into a file); reports and progress go to standard
-error. A mistake of the user is one line there and exit code 1.
+Only the result goes to standard output (or into a file); reports and progress go to standard error.
+A mistake of the user is one line there and exit code 1.
 """
 
 import argparse
@@ -53,18 +53,37 @@ def parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("-c", "--config", metavar="FILE", required=True,
-                      help="examples: YAML, one document per page")  # fmt: skip
+    made.add_argument(
+        "-c",
+        "--config",
+        metavar="FILE",
+        required=True,
+        help="examples: YAML, one document per page",
+    )
     made.add_argument("-o", "--output", metavar="FILE", help="instead of standard output")
-    made.add_argument("--emit", choices=("yaml", "python"), default="yaml",
-                      help="a source file (default) or a module that needs only lxml")  # fmt: skip
+    made.add_argument(
+        "--emit",
+        choices=("yaml", "python"),
+        default="yaml",
+        help="a source file (default) or a module that needs only lxml",
+    )
     made.add_argument("--name", help="of the source; default: that of the output or configuration")
     made.add_argument("--explain", action="store_true", help="show all rules, not only the chosen")
-    made.add_argument("--pin", metavar="NAME=NUMBER", action="append", default=[],
-                      help="take this rule of --explain; repeatable")  # fmt: skip
+    made.add_argument(
+        "--pin",
+        metavar="NAME=NUMBER",
+        action="append",
+        default=[],
+        help="take this rule of --explain; repeatable",
+    )
     made.add_argument("--save-examples", metavar="DIR", help="keep the example pages there")
-    made.add_argument("--check", metavar="PAGE", nargs="+", default=[],
-                      help="files or URLs to try the rules on; they count, too")  # fmt: skip
+    made.add_argument(
+        "--check",
+        metavar="PAGE",
+        nargs="+",
+        default=[],
+        help="files or URLs to try the rules on; they count, too",
+    )
     made.add_argument("-q", "--quiet", action="store_true", help="no report")
     return made
 
@@ -130,8 +149,10 @@ def _emitted(
         return emit_python(learned, examples, saved)
     name = arguments.name or Path(arguments.output or arguments.config).stem
     beside = Path(arguments.output).parent if arguments.output else Path()
-    paths = {link: os.path.relpath(Path(arguments.save_examples) / file, beside)
-             for link, file in saved.items()}  # fmt: skip
+    paths = {
+        link: os.path.relpath(Path(arguments.save_examples) / file, beside)
+        for link, file in saved.items()
+    }
     return emit_yaml(learned, examples, name, paths)
 
 
@@ -163,7 +184,7 @@ def _save(examples: list[Example], folder: str | None) -> dict[str, str]:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all: a failed write leaves what was there."""
+    """Whole or not at all: a failed write keeps the old file."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -184,8 +205,9 @@ def _write(path: Path, content: bytes) -> None:
 
 def in_words(rule: object) -> str:
     """A rule on one line, as it could stand in a source file."""
-    text = yaml.safe_dump(rule, default_flow_style=True, allow_unicode=True, sort_keys=False,
-                          width=10_000)  # fmt: skip
+    text = yaml.safe_dump(
+        rule, default_flow_style=True, allow_unicode=True, sort_keys=False, width=10_000
+    )
     return text.removesuffix("...\n").strip()
 
 

@@ -14,12 +14,20 @@ from edeposit.amqp.harvester.autoparser.places import Index
 from edeposit.amqp.harvester.page.labels import LONGEST
 from edeposit.amqp.harvester.page.text import raw_text, text_of
 
-# fmt: off
 COSTS = {
-    "jsonld": 0, "itemprop": 5, "meta": 8, "id": 15, "label": 17, "text": 24, "class": 25,
-    "tag": 30, "attribute": 35, "neighbour": 40, "chain": 50, "position": 60,
+    "jsonld": 0,
+    "itemprop": 5,
+    "meta": 8,
+    "id": 15,
+    "label": 17,
+    "text": 24,
+    "class": 25,
+    "tag": 30,
+    "attribute": 35,
+    "neighbour": 40,
+    "chain": 50,
+    "position": 60,
 }
-# fmt: on
 
 _NAME = re.compile(r"[A-Za-z][\w-]*", re.ASCII)
 _TOKEN = re.compile(r"-?[A-Za-z_][\w-]*", re.ASCII)
@@ -30,8 +38,22 @@ _GENERATED = re.compile(
 # ASP.NET: the container prefixes change with the nesting, the control's own name does not.
 _ASP = re.compile(r"^(?:ctl\d+|.*?ContentPlaceHolder\d*)_(?:.*_)?([A-Za-z]\w*)$", re.ASCII)
 _NUMBERED = re.compile(r"^([A-Za-z][\w-]*?[-_])\d+$", re.ASCII)
-_UNTOLD = ("class", "id", "href", "src", "style", "content", "title", "alt", "value", "datetime",
-           "itemprop", "property", "srcset", "onclick")  # fmt: skip
+_UNTOLD = (
+    "class",
+    "id",
+    "href",
+    "src",
+    "style",
+    "content",
+    "title",
+    "alt",
+    "value",
+    "datetime",
+    "itemprop",
+    "property",
+    "srcset",
+    "onclick",
+)
 # Layout or state, not meaning: they say nothing about what an element holds.
 _STATE = re.compile(
     r"(?:active|first|last|odd|even|clearfix|row|col|hidden|visible|new|sale|action|akce)"
@@ -178,8 +200,11 @@ def _positions(element: Any, index: Index) -> Iterator[tuple[str, str, int]]:
                             " > ".join([f"{css} ~ {tag}", *steps]),
                             "position" if count else "neighbour",
                             COSTS["position" if count else "neighbour"]
-                            + 4 * count + distance + cost // 10 + 2,
-                        )  # fmt: skip
+                            + 4 * count
+                            + distance
+                            + cost // 10
+                            + 2,
+                        )
         path, counts = _longer(node, path, counts)
         parent = node.getparent()
         if parent is None:
@@ -253,8 +278,10 @@ def _labels(element: Any, index: Index) -> Iterator[Selector]:
         text = text_of(before)
         if 2 < len(text) <= LONGEST and not re.search(r"['\d]", text):
             yield Selector(
-                {"xpath": f"//{before.tag}[normalize-space()='{text}']/following-sibling::*[1]"
-                          f"[self::{tag}]"},
+                {
+                    "xpath": f"//{before.tag}[normalize-space()='{text}']/following-sibling::*[1]"
+                    f"[self::{tag}]"
+                },
                 "neighbour",
                 COSTS["neighbour"],
-            )  # fmt: skip
+            )

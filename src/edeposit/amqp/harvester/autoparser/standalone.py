@@ -24,9 +24,12 @@ def parse_page(content: bytes | str, url: str = "") -> Any:
     data = re.sub(r"^\s*<\?xml[^>]*\?>", "", text, count=1).replace("\0", "")
     data_bytes = data.encode("utf-8", "replace")
     options: dict[str, Any] = {
-        "encoding": "utf-8", "huge_tree": False, "no_network": True, "remove_comments": True,
+        "encoding": "utf-8",
+        "huge_tree": False,
+        "no_network": True,
+        "remove_comments": True,
         "remove_pis": True,
-    }  # fmt: skip
+    }
     try:
         if XML_PAGE.match(text):
             parser = etree.XMLParser(recover=True, resolve_entities=False, **options)

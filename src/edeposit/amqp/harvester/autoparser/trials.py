@@ -1,4 +1,4 @@
-"""Candidates run on the examples: who is right where, and who speaks where nothing is."""
+"""Runs candidates on the examples: which are right where, and which find what is not wanted."""
 
 from dataclasses import dataclass, field
 from typing import Any

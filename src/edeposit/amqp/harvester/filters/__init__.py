@@ -1,4 +1,4 @@
-"""What is not worth sending: books sent before, and those that the catalogue has.
+"""Drops what is not worth sending: books sent before, and books that the catalogue has.
 
 Filters only look. A book becomes "sent before" by ``mark_seen``, after the broker has confirmed
 it. What must stay true: one database and one ``Catalogue`` per harvest, so that a book found by two
@@ -23,12 +23,12 @@ logger = logging.getLogger(__name__)
 
 
 class Sifted(NamedTuple):
-    """What the filters did with a list of books.
+    """What the filters have made of a list of books.
 
     Attributes:
-        new: are to be sent.
-        known: how many were sent before, or came twice.
-        in_catalogue: those that Aleph has.
+        new: books to be sent.
+        known: how many were sent before, or found twice.
+        in_catalogue: books that Aleph has.
         errors: one for each book that cannot be told from others.
     """
 
@@ -42,7 +42,7 @@ class Sieve:
     """The filters that the settings switch on. A context manager; belongs to one thread.
 
     Args:
-        end: when it is set, Aleph is asked no more.
+        end: when it is set, Aleph is no longer asked.
         use_dup_filter: default: the setting USE_DUP_FILTER.
         use_aleph_filter: default: the setting USE_ALEPH_FILTER.
 

@@ -1,8 +1,8 @@
-"""Books that the national catalogue has already.
+"""Drops books that the national catalogue already has.
 
-The aleph service is used as a library. What must stay true: when Aleph does not answer, the book is
-kept, as a duplicate is cheaper than a loss; and Aleph, which is slow, is asked for few books a
-second, and no more at all after several failures in a row.
+The aleph service is used as a library. What must stay true: a book is kept when Aleph does
+not answer, because a duplicate is cheaper than a loss; and Aleph, which is slow, is asked about
+few books a second, and about none after several failures in a row.
 
 Titles and names are compared as a shop and a catalogue write them: case, diacritics, punctuation
 and the order of words do not count; digits do: Windows 7 is not Windows 8. All comparisons are
@@ -31,7 +31,7 @@ __all__ = ["Catalogue", "compare_names", "filter_publication", "name_to_vector"]
 logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
-# Retries with pauses are the aleph service's own; each of these failures has had them.
+# The aleph service has already retried each of these failures, with pauses.
 _MOST_FAILURES = 3
 _WORD = re.compile(r"[^\W_]+")
 
@@ -41,7 +41,7 @@ class Catalogue:
 
     Args:
         cmp_authors: a book found by its title must have an author in common, too.
-        end: when it is set, no further book is waited for.
+        end: when it is set, no further book is asked about.
     """
 
     def __init__(self, cmp_authors: bool = True, end: threading.Event | None = None) -> None:
@@ -51,7 +51,7 @@ class Catalogue:
         self._delay = CrawlDelay()
 
     def has(self, publication: Any) -> bool:
-        """Is the book in the catalogue? False if nobody knows."""
+        """Is the book in the catalogue? False if that cannot be found out."""
         if self.failures_in_a_row >= _MOST_FAILURES or not self._waited():
             return False
         try:
@@ -60,7 +60,9 @@ class Catalogue:
             self.failures_in_a_row += 1
             logger.warning("Aleph: %s: the book %r is kept", error, publication.title)
             if self.failures_in_a_row >= _MOST_FAILURES:
-                logger.error("Aleph failed %d times in a row and is asked no more", _MOST_FAILURES)
+                logger.error(
+                    "Aleph failed %d times in a row and is no longer asked", _MOST_FAILURES
+                )
             return False
         self.failures_in_a_row = 0
         return found
@@ -70,7 +72,7 @@ class Catalogue:
         title = publication.title or ""
         if optionals is not None and canonical_isbn(optionals.ISBN):
             books = _books(ISBNQuery(optionals.ISBN))
-            # The same number on quite another book is a mistake of the publisher.
+            # The same number on a different book is a mistake of the publisher.
             return any(_titles_agree(book, title) for book in books)
         if not title.strip():
             return False
@@ -87,12 +89,12 @@ class Catalogue:
         )
 
     def _waited(self) -> bool:
-        """False if the harvest ends meanwhile."""
+        """False if the harvest ends first."""
         return self._delay.wait("aleph", 1 / settings.ALEPH_FILTER_PER_SECOND, self._end)
 
 
 def filter_publication(publication: _T, cmp_authors: bool = True) -> _T | None:
-    """The publication, None if the catalogue has it. For many, one ``Catalogue`` is better.
+    """The publication, or None if the catalogue has it. For many, use one ``Catalogue``.
 
     Args:
         publication: mutable or namedtuple.

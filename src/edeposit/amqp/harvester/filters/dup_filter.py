@@ -2,8 +2,8 @@
 
 What must stay true: a book is in here only after the broker has confirmed its message; one batch
 is one transaction; several processes may use the file at the same time; a broken file never stops
-a harvest. Losing an entry means that a book is sent twice, which is cheap; an entry too many means
-that a book is never sent, which is not.
+a harvest. A lost entry means that a book is sent twice, which is cheap; a wrong one means that a
+book is never sent, which is not.
 
 The functions are those of the first generation. Unlike there, looking at a book does not make it
 seen: call ``mark_seen`` when the broker has confirmed its message. All functions and methods raise
@@ -37,21 +37,14 @@ logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 _VERSION = 1
-# Another process may hold the file for the length of one batch (ms); this is for a slow disk.
+# In seconds: another process holds the file for some milliseconds; this is for a slow disk.
 _BUSY_TIMEOUT = 60.0
-# Values in one statement; SQLite's own limit was 999 for long.
+# Values in one statement; old versions of SQLite take 999.
 _AT_ONCE = 500
 _SCHEMA = """CREATE TABLE seen (
     identity TEXT PRIMARY KEY NOT NULL, title TEXT, source TEXT, first_seen TEXT NOT NULL
 ) WITHOUT ROWID"""
 _INSERT = "INSERT OR IGNORE INTO seen VALUES (?, ?, ?, ?)"
-
-
-def default_paths() -> tuple[Path, Path]:
-    """Where database and cache of the first generation are, by the settings."""
-    database = settings.DUP_FILTER_DATABASE
-    path = Path(database).expanduser() if database else settings.state_file("harvester.sqlite")
-    return path, Path(settings.DUP_FILTER_FILE).expanduser()
 
 
 def load_cache() -> set[str]:
@@ -104,12 +97,11 @@ class SeenBooks:
     """
 
     def __init__(self, path: Path | None = None, old_cache: Path | None = None) -> None:
-        default, default_old = default_paths()
-        self.path = path or default
-        self._old_cache = old_cache or (None if path else default_old)
+        self.path = path or settings.seen_path()
+        self._old_cache = old_cache or (None if path else settings.old_cache_path())
         with self._explained():
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            # One process at a time looks whether the file is whole, and replaces it.
+            # One process at a time checks the file, and replaces it if it is broken.
             with open(f"{self.path}.lock", "a") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 self._connection = self._open()
@@ -136,7 +128,7 @@ class SeenBooks:
     def new_ones(self, publications: Iterable[_T]) -> Iterator[_T]:
         """Those that were never sent, in their order; of equal ones the first.
 
-        Publications without identity are passed on: whoever sends has to refuse them.
+        Publications without identity are passed on: ``Sieve`` refuses them.
         """
         passed: set[str] = set()
         for batch in _batches(publications, _AT_ONCE // 2):
@@ -243,7 +235,7 @@ class SeenBooks:
             connection.executemany(_INSERT, old)
             connection.execute(f"PRAGMA user_version = {_VERSION}")
         if old:
-            logger.info("%s: %d books taken over from %s", self.path, len(old), self._old_cache)
+            logger.info("%s: %d books imported from %s", self.path, len(old), self._old_cache)
 
     def _read_old_cache(self) -> list[str]:
         path = self._old_cache
@@ -268,8 +260,11 @@ class SeenBooks:
         rescued = connection.execute("SELECT count(*) FROM seen").fetchone()[0]
         logger.warning(
             "%s is broken (%s): kept as %s; %d books could be rescued, others are sent again",
-            self.path, error, aside, rescued,
-        )  # fmt: skip
+            self.path,
+            error,
+            aside,
+            rescued,
+        )
         return connection
 
     def _knows_kind(self, prefix: str) -> bool:
@@ -282,7 +277,8 @@ class SeenBooks:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            raise CacheError(f"the books sent are kept here: {error}", str(self.path)) from error
+            message = f"the database of sent books cannot be used: {error}"
+            raise CacheError(message, str(self.path)) from error
 
 
 def _readable_rows(broken: sqlite3.Connection) -> Iterator[tuple[str | None, ...]]:
@@ -337,7 +333,7 @@ def _keep_broken(path: Path) -> Path:
         aside = Path(f"{path}.broken-{number}")
         if not aside.exists():
             return path.rename(aside)
-    raise OSError(f"there are too many broken files beside {path}")
+    raise OSError(f"there are too many broken copies of {path}")
 
 
 def _old_identities(path: Path) -> list[str]:

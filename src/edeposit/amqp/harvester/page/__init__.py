@@ -1,8 +1,8 @@
-"""One page, parsed once: what all rules of a source read from.
+"""One page, parsed once: all rules of a source read from it.
 
-Broken markup and odd bytes make a page poorer, never an error. No entity, DTD or network is ever
-followed, and the tree's depth is bounded by libxml2 (``huge_tree`` off). What only some rules need
-(structured data, labels) is read when first asked for, and then kept.
+Broken markup and odd bytes make a page poorer but never raise. No entity, DTD or network address
+is followed, and libxml2 bounds the depth of the tree (``huge_tree`` off). Structured data and
+labels, which only some rules need, are read on first use and then kept.
 """
 
 import logging
@@ -36,7 +36,7 @@ _ATTRIBUTE = re.compile(r"""[\s/]*[^\s/>=][^\s/>=]*(?:\s*=\s*(?:"[^"]*"|'[^']*'|
 _CHILD_TOO_MANY = etree.XPath(f"//*[{MOST_CHILDREN + 1}]")
 _TOO_MANY = etree.XPath(f"(//*)[{MOST_ELEMENTS + 1}]")
 
-# libxml2 drops what stands behind these, browsers do not; at the real end they are not needed.
+# libxml2 drops what follows these tags, browsers do not; at the real end they are not needed.
 _END = re.compile(r"</(?:body|html)\s*>", re.I)
 # An XML page (a feed, an API's answer) must keep its case and its empty elements.
 _XML = re.compile(r"\s*<\?xml\b(?!.{0,500}<!doctype\s+html)(?!.{0,500}<html\b)", re.I | re.S)
@@ -72,7 +72,7 @@ class Page:
         return self.url
 
     def resolve(self, link: str) -> str | None:
-        """The absolute form of a link, or None where it is none that can be fetched by HTTP."""
+        """The absolute form of a link, or None if it cannot be fetched by HTTP."""
         joined = _join(self.base_url, link.strip())
         if joined is None:
             return None
@@ -109,7 +109,7 @@ def _parse_html(text: str) -> Any:
     try:
         return lxml.html.document_fromstring(content, parser=parser)
     except (etree.ParserError, etree.XMLSyntaxError):
-        # Nothing in it but blanks or comments.
+        # It contains only blanks or comments.
         return lxml.html.document_fromstring(b"<html><body></body></html>", parser=parser)
 
 
@@ -124,7 +124,7 @@ def _parse_xml(text: str) -> Any:
         remove_comments=True,
         remove_pis=True,
     )
-    # The declaration names the charset of the bytes, which these are not any more.
+    # The declaration names the charset of the original bytes.
     content = re.sub(r"^\s*<\?xml[^>]*\?>", "", text, count=1).replace("\0", "")
     try:
         root = etree.fromstring(content.encode("utf-8", "replace"), parser=parser)

@@ -18,8 +18,11 @@ logger = logging.getLogger(__name__)
 # The last resort for what no detector recognizes: Central European pages of the old days.
 FALLBACK = "windows-1250"
 
-_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"),
-         (codecs.BOM_UTF16_BE, "utf-16-be"))  # fmt: skip
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
 # Browsers look at the first kilobyte; old pages hide the meta behind comments.
 _HEAD = 4096
 _DECLARED = re.compile(
@@ -52,8 +55,18 @@ _ALWAYS_WINDOWS = ("ascii", "iso8859-1")
 _C1 = re.compile("[\x80-\x9f]")
 _C1_BYTES = re.compile(rb"[\x80-\x9f]")
 
-_OTHER_SCRIPTS = ("cp1251", "cp1253", "cp1255", "cp1256", "cp1258", "iso8859_5", "iso8859_6",
-                  "iso8859_7", "iso8859_8", "iso8859_11")  # fmt: skip
+_OTHER_SCRIPTS = (
+    "cp1251",
+    "cp1253",
+    "cp1255",
+    "cp1256",
+    "cp1258",
+    "iso8859_5",
+    "iso8859_6",
+    "iso8859_7",
+    "iso8859_8",
+    "iso8859_11",
+)
 
 
 def decode(content: bytes, charset: str | None = None) -> str:

@@ -1,7 +1,6 @@
-"""What a page says about itself for machines: JSON-LD (schema.org) and ``<meta>``.
+"""What a page tells machines about itself: JSON-LD (schema.org) and ``<meta>``.
 
-Most shops carry it for search engines, and it survives a change of their layout. Broken JSON is
-skipped: a page is allowed to be wrong.
+Most shops have it for search engines, and it survives a new layout. Broken JSON is skipped.
 """
 
 import html
@@ -17,13 +16,13 @@ from edeposit.amqp.harvester.page.text import whole
 
 logger = logging.getLogger(__name__)
 
-# Looked at first when a path names no type: the book, not the shop or the bread crumbs.
+# They come first when a path names no type: the book, not the shop or the breadcrumbs.
 _BOOKISH = ("book", "product", "audiobook", "publicationissue", "creativework", "productgroup")
 # Values of one path.
 _MOST_VALUES = 10_000
-# A string to its end, or the text's.
+# A string up to its closing quote, or up to the end of the text.
 _STRING = r'"(?:[^"\\]|\\.)*+(?:"|\Z)'
-# Comments of JavaScript, and what wraps scripts for parsers of the last century.
+# JavaScript comments, and the wrappers that hid scripts from the parsers of the 1990s.
 _CLUTTER = (
     r"//\s*(?:<!--|-->|<!\[CDATA\[|\]\]>)|<!--|-->|<!\[CDATA\[|\]\]>|//[^\r\n]*|/\*.*?(?:\*/|\Z)"
 )
@@ -59,9 +58,9 @@ class StructuredData:
     def find(self, path: str) -> list[str]:
         """The values at a dotted path of keys, e.g. ``offers.price`` or ``Book:author.name``.
 
-        A path may begin with a type and a colon; without one, books and products are asked first,
-        then every other object. Lists on the way are gone through. An object at the end stands
-        for its ``@value`` or ``name``.
+        A path may begin with a type and a colon; without one, books and products come first, then
+        all other objects. Lists on the way are searched. An object at the end counts as its
+        ``@value`` or ``name``.
         """
         kind, colon, rest = path.partition(":")
         keys = (rest if colon else path).split(".")
@@ -108,7 +107,7 @@ def types_of(item: dict[str, Any]) -> set[str]:
 
 
 def is_bookish(item: dict[str, Any]) -> bool:
-    """Whether an object is the book (or what the shop calls it)."""
+    """Whether an object is the book, by whatever type the shop gives it."""
     return not types_of(item).isdisjoint(_BOOKISH)
 
 
@@ -128,8 +127,8 @@ def meta_values(tree: Any) -> dict[str, list[str]]:
 def _load(text: str) -> list[dict[str, Any]]:
     """The objects of a script.
 
-    Shops write trailing commas, comments, several objects one after the other and escapes that
-    JSON does not have; the tools of browsers and search engines read them.
+    Shops write trailing commas, comments, several objects in a row and escapes that JSON does
+    not have. The tools of browsers and search engines read them, so this does, too.
     """
     if "&quot;" in text and '"' not in text:
         text = html.unescape(text)
@@ -168,7 +167,7 @@ def _values_in(text: str) -> tuple[list[Any], bool]:
 
 
 def _json_only(token: re.Match[str]) -> str:
-    """A string with only the escapes that JSON has; nothing for comments and commas."""
+    """A string with only the escapes that JSON has; a blank for a comment or comma."""
     text = token[0]
     if not text.startswith('"'):
         return " "

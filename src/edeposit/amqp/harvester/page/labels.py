@@ -1,4 +1,4 @@
-"""Values by the label beside them: "ISBN" in one cell, the number in the next.
+"""Values by their labels: "ISBN" in one cell, the number in the next.
 
 Read once per page. A label is the collapsed text of a header cell, a term of a definition list or
 a cell before another; where there is no table, also of a small element directly before another
@@ -11,17 +11,17 @@ from typing import Any
 
 from edeposit.amqp.harvester.page.text import BREAKING, collapse, raw_text
 
-# Longer texts are no labels; this keeps descriptions out.
+# Longer texts are descriptions, not labels.
 LONGEST = 60
 # Terms that share a definition, definitions of a term, rows below a head: hostile pages have
 # thousands of each, and every pair would be kept.
 MOST = 100
 
 _CELLS = ("td", "th")
-_PLAIN = frozenset({
-    "b", "dfn", "div", "em", "font", "h2", "h3", "h4", "h5", "h6", "i", "label", "p", "small",
-    "span", "strong", "u",
-})  # fmt: skip
+_PLAIN_NAMES = """
+b dfn div em font h2 h3 h4 h5 h6 i label p small span strong u
+"""
+_PLAIN = frozenset(_PLAIN_NAMES.split())
 
 
 def fold(label: str) -> str:
@@ -38,9 +38,10 @@ def label_cells(tree: Any) -> dict[str, list[Any]]:
     loose: dict[str, list[Any]] = {}
     for element in tree.iter("td", "th", "dt", *_PLAIN):
         found, values = (
-            (loose, _beside) if element.tag in _PLAIN else
-            (cells, _definitions if element.tag == "dt" else _next_cells)
-        )  # fmt: skip
+            (loose, _beside)
+            if element.tag in _PLAIN
+            else (cells, _definitions if element.tag == "dt" else _next_cells)
+        )
         label = None
         for value in values(element):
             if label is None:
@@ -83,10 +84,10 @@ def _definitions(term: Any) -> Iterator[Any]:
 
 def _beside(element: Any) -> Iterator[Any]:
     if len(element) > 1 or any(child.tag in BREAKING for child in element):
-        # More than a line of text is no label.
+        # A label fits on one line.
         return
     following = element.getnext()
-    # With text between them the element is not what the label stands for.
+    # With text between them, the label does not belong to the element.
     if following is None or following.tag == "br" or (element.tail or "").strip(" \t\r\n\xa0:"):
         return
     yield following

@@ -1,25 +1,25 @@
 """The text of an element as a reader sees it, and the piece of it that a rule wants.
 
 Entities are decoded by the parser; no-break spaces become blanks; ``<br>`` and the borders of
-blocks end a line, so that words of two cells or paragraphs never grow together.
+blocks end a line, so that words of two cells or paragraphs never run together.
 
-Depends on nothing but the standard library, as parsers that the autoparser writes carry it along.
+Uses only the standard library: the parsers that the autoparser writes contain a copy.
 """
 
 import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-# The end of a line as it is seen. Line feeds of the source are only white space; both collapse.
+# The end of a line as a reader sees it. Line feeds in the source are only white space.
 LINE_END = "\v"
 
 # Elements that begin and end a line.
-BREAKING = frozenset({
-    "address", "article", "aside", "blockquote", "body", "br", "caption", "center", "dd", "details",
-    "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4",
-    "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "option", "p", "pre", "section",
-    "select", "summary", "table", "tbody", "td", "tfoot", "th", "thead", "title", "tr", "ul",
-})  # fmt: skip
+_BREAKING_NAMES = """
+address article aside blockquote body br caption center dd details div dl dt fieldset
+figcaption figure footer form h1 h2 h3 h4 h5 h6 header hr li main nav ol option p pre
+section select summary table tbody td tfoot th thead title tr ul
+"""
+BREAKING = frozenset(_BREAKING_NAMES.split())
 _SILENT = frozenset({"script", "style", "template"})
 
 
@@ -29,7 +29,7 @@ def collapse(text: str) -> str:
 
 
 def whole(text: str) -> str:
-    """The text without half characters: lone surrogates, which no encoding has a place for."""
+    """The text without half characters: lone surrogates, which no encoding can represent."""
     if text.isascii():
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
@@ -88,7 +88,7 @@ class Cut:
         Args:
             text: with line ends.
         """
-        # A block begins with the end of the line before it.
+        # A block starts by ending the line before it.
         text = text.lstrip()
         if self._after is not None:
             found = self._after.search(text)
@@ -98,7 +98,7 @@ class Cut:
         if self._before is not None and (found := self._before.search(text)):
             text = text[: found.start()]
         if self._last_line:
-            # Here a line feed of the source counts: some pages print prices that way.
+            # Here a line feed in the source counts: some pages print prices like this.
             lines = text.replace(LINE_END, "\n").split("\n")
             text = next((line for line in reversed(lines) if line.strip()), "")
         if self._split is not None:
@@ -109,12 +109,12 @@ class Cut:
 
 
 def lines_of(text: str) -> list[str]:
-    """The lines that hold something, collapsed."""
+    """The lines that are not blank, collapsed."""
     return [line for part in text.split(LINE_END) if (line := collapse(part))]
 
 
 def anchor_pattern(anchor: str) -> re.Pattern[str]:
-    """Matches a text whatever the white space in it; a lone line feed means the end of the line."""
+    """Matches a text with any white space in it; a lone line feed means the end of the line."""
     if anchor == "\n":
         return re.compile(LINE_END)
     words = [re.escape(word) for word in anchor.split()]
@@ -122,7 +122,7 @@ def anchor_pattern(anchor: str) -> re.Pattern[str]:
 
 
 def without_default_namespace(root: Any) -> None:
-    """Makes the names of an XML tree those that are printed, so that CSS and XPath find them.
+    """Makes the names of an XML tree those that are printed, so that CSS and XPath match them.
 
     Names with a prefix keep their namespace: ``image:loc`` is not ``loc``.
     """

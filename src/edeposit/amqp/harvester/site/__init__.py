@@ -1,8 +1,8 @@
 """Fetches the pages of one site, politely and within limits.
 
-What must stay true: nothing but http and https, nobody but the hosts of the source (redirects
-included), never faster than the host allows, no cookie of one source at another's host, and an end
-to every request: in bytes, in seconds, in redirects, in attempts.
+What must stay true: only http and https; only the hosts of the source, redirects included; never
+faster than the host allows; no cookie of one source for the host of another; and limits for every
+request: bytes, seconds, redirects, attempts.
 """
 
 import json
@@ -33,9 +33,9 @@ from edeposit.amqp.harvester.site.politeness import Robots, crawl_delay
 logger = logging.getLogger(__name__)
 
 _MAX_REDIRECTS = 5
-# A longer wish of a server is not waited for: the page is an error, the next harvest tries again.
+# If a server wants a longer pause, the page is an error and the next harvest tries again.
 _LONGEST_PAUSE = 60.0
-# A host that accepts connections and says nothing would cost each page its whole time.
+# Each page of a host that accepts connections and never answers would cost its whole time limit.
 _MOST_FAILURES = 8
 _PASSING = {429, 500, 502, 503, 504}
 
@@ -44,7 +44,7 @@ class Fetched(NamedTuple):
     """A page.
 
     Attributes:
-        url: where it came from in the end.
+        url: where it came from after all redirects.
         content: its bytes, unpacked.
         charset: of the HTTP header, or None.
     """
@@ -61,7 +61,7 @@ class Fetcher:
         hosts: that may be asked, with a port unless it is the usual one.
         cookies: sent to them.
         delay: seconds between two requests to a host; the settings and robots.txt may want more.
-        cache: of earlier pages; None: none.
+        cache: of earlier pages; None: no cache.
         stop: ends waiting and further requests when it is set.
     """
 
@@ -90,7 +90,7 @@ class Fetcher:
             },
             cookies=dict(cookies or {}),
             transport=_transport(),
-            # An environment's proxy or netrc would go round what is checked here.
+            # A proxy or netrc from the environment would bypass the checks here.
             trust_env=False,
         )
         self._robots = Robots(self._fetch_robots, settings.HARVESTER_USER_AGENT)
@@ -105,7 +105,7 @@ class Fetcher:
         """Fetch a page.
 
         Raises:
-            FetchError: it cannot, or may not, be had; the text says why.
+            FetchError: it cannot or may not be fetched; the text says why.
         """
         for _ in range(_MAX_REDIRECTS + 1):
             host = self._check_host(url)
@@ -191,25 +191,29 @@ class Fetcher:
         if "no-store" not in headers.get("cache-control", ""):
             self._cache.put(
                 url,
-                CachedPage(headers.get("etag", ""), headers.get("last-modified", ""), page.charset,
-                           page.content),
-            )  # fmt: skip
+                CachedPage(
+                    headers.get("etag", ""),
+                    headers.get("last-modified", ""),
+                    page.charset,
+                    page.content,
+                ),
+            )
 
 
 def _target(url: str, response: Response) -> str | None:
-    """Where a redirect leads; None if the answer is none."""
+    """Where a redirect leads; None if the answer is no redirect."""
     location = response.headers.get("location")
     if not 300 <= response.status < 400 or not location:
         return None
     try:
         return urljoin(url, location)
     except ValueError as error:
-        raise FetchError(f"it leads to an address that is none: {error}", url) from error
+        raise FetchError(f"it redirects to an invalid address: {error}", url) from error
 
 
 def _transport() -> httpx2.BaseTransport:
     if settings.HARVESTER_PROXY:
-        # Which addresses it may reach is the proxy's to say.
+        # The proxy decides which addresses may be reached.
         return httpx2.HTTPTransport(proxy=settings.HARVESTER_PROXY, trust_env=False)
     return GuardedTransport(
         settings.HARVESTER_CONNECTIONS,

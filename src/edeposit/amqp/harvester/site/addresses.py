@@ -28,13 +28,13 @@ def host_of(url: str) -> str:
     """Host of a URL, and its port unless it is the usual one; see ``canonical_host``.
 
     Raises:
-        FetchError: it is no HTTP URL.
+        FetchError: it is not an HTTP URL.
     """
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise FetchError(f"no valid address: {error}", url) from error
+        raise FetchError(f"invalid address: {error}", url) from error
     if parts.scheme not in _USUAL_PORTS or not parts.hostname:
         raise FetchError("only http and https pages are fetched", url)
     host = _canonical_name(parts.hostname)
@@ -63,7 +63,7 @@ def _canonical_name(name: str) -> str:
         try:
             return f"[{ipaddress.ip_address(name)}]"
         except ValueError:
-            return f"[{name}]"
+            return name
     if name.isascii():
         return name
     try:

@@ -1,8 +1,8 @@
 """Pages that were fetched before, for conditional requests (RFC 9110, section 13).
 
-A page that the server says is unchanged is not transferred again. SQLite keeps it consistent
-whatever happens to the process; a file that is broken all the same is put aside. The size is
-bounded: what was not used for the longest time goes first.
+A page that the server reports as unchanged is not transferred again. SQLite keeps the file
+consistent whatever happens to the process; a broken file is renamed and replaced, a damaged page is
+fetched again. The size is bounded: the pages that were not used for the longest time go first.
 """
 
 import logging
@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS pages (
     size INTEGER
 ) WITHOUT ROWID
 """
-# Writes between two looks at the size.
+# Writes between two checks of the size.
 _PATIENCE = 200
 
 
@@ -44,10 +44,10 @@ class CachedPage(NamedTuple):
 
 
 class PageCache:
-    """Pages on disk. Usable from many threads; an error of the disk makes it forget, not fail.
+    """Pages on disk. Usable from many threads; after a disk error pages are fetched again.
 
     Args:
-        path: of the file; None: nothing is kept.
+        path: of the file; None: no page is kept.
         size: bytes that it may hold.
     """
 
@@ -67,26 +67,32 @@ class PageCache:
             # The checksum of zlib tells whether it is what was put there.
             content = zlib.decompress(packed)
         except (zlib.error, TypeError) as error:
-            logger.warning("kept pages: %s is damaged (%s) and fetched again", url, error)
+            logger.warning("page cache: %s is damaged (%s) and fetched again", url, error)
             self._run("DELETE FROM pages WHERE url = ?", url)
             return None
         return CachedPage(etag, modified, charset, content)
 
     def put(self, url: str, page: CachedPage) -> None:
-        """Keep a page; one without ETag and date is not worth it."""
+        """Keep a page, if it has an ETag or a date."""
         if self._database is None or not (page.etag or page.modified):
             return
         packed = zlib.compress(page.content, 1)
         self._run(
             "INSERT OR REPLACE INTO pages VALUES (?, ?, ?, ?, ?, ?, ?)",
-            url, page.etag, page.modified, page.charset, packed, time.time(), len(packed),
-        )  # fmt: skip
+            url,
+            page.etag,
+            page.modified,
+            page.charset,
+            packed,
+            time.time(),
+            len(packed),
+        )
         self._writes += 1
         if self._writes % _PATIENCE == 0:
             self.shrink()
 
     def touch(self, url: str) -> None:
-        """The page has been used."""
+        """Remember that the page has been used."""
         self._run("UPDATE pages SET used = ? WHERE url = ?", time.time(), url)
 
     def shrink(self) -> None:
@@ -101,7 +107,7 @@ class PageCache:
         """Shrink and close."""
         self.shrink()
         with self._lock:
-            # Whoever still fetches, of a harvest that nobody waits for, finds none then.
+            # A harvest that is no longer waited for may still fetch: it finds no cache.
             database, self._database = self._database, None
         if database is not None:
             database.close()
@@ -113,7 +119,7 @@ class PageCache:
             try:
                 return self._database.execute(statement, values).fetchall()
             except sqlite3.Error as error:
-                logger.warning("kept pages: %s", error)
+                logger.warning("page cache: %s", error)
                 return []
 
 
@@ -124,7 +130,7 @@ def _open(path: Path) -> sqlite3.Connection | None:
             database = sqlite3.connect(
                 path, timeout=10, check_same_thread=False, isolation_level=None
             )
-            # What a power failure takes is only fetched again.
+            # What a power failure destroys is fetched again.
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = OFF")
             database.execute(_SCHEMA)
@@ -133,7 +139,7 @@ def _open(path: Path) -> sqlite3.Connection | None:
             if isinstance(error, sqlite3.OperationalError):
                 logger.warning("pages are not kept: %s: %s", path, error)
                 return None
-            logger.warning("%s is broken (%s), it is put aside", path, error)
+            logger.warning("%s is broken (%s) and replaced", path, error)
             path.replace(path.with_name(path.name + ".broken"))
         except OSError as error:
             logger.warning("pages are not kept: %s", error)

@@ -24,14 +24,14 @@ from edeposit.amqp.harvester import settings
 from edeposit.amqp.harvester.exceptions import FetchError
 from edeposit.amqp.harvester.site.addresses import canonical_host, public_address
 
-# What we can unpack.
+# The codings that are undone here.
 ACCEPT_ENCODING = "gzip, deflate"
 _GZIP, _DEFLATE = ("gzip", "x-gzip"), "deflate"
-# Packed in a way that was not asked for. Any other word is a mistake of the server (``utf-8``,
-# ``none``), and the body is plain: browsers read it like that.
+# Codings that were not asked for. Any other word is a mistake of the server (``utf-8``, ``none``)
+# and the body is plain; browsers do the same.
 _UNKNOWN_TO_US = ("br", "zstd", "compress", "x-compress", "dcb", "dcz", "bzip2", "xz", "lzma")
 _MOST_LAYERS = 3
-# Programs that pack in parallel write a member per 64 kB; more is made to keep us busy.
+# Programs that compress in parallel write a member per 64 kB; more members are an attack.
 _MOST_MEMBERS = 10_000
 
 _current = threading.local()
@@ -118,7 +118,7 @@ def _unpacked(pieces: Iterable[bytes], coding: str, limit: int) -> Iterator[byte
     try:
         for piece in pieces:
             waiting += piece
-            # Two bytes tell which header it is, or that there is none.
+            # Two bytes show which header it is, or that there is no header.
             while len(waiting) >= 2:
                 if unpack is None or unpack.eof:
                     if unpack is not None and not (coding in _GZIP and waiting[:2] == b"\x1f\x8b"):
@@ -164,7 +164,7 @@ class GuardedTransport(httpx2.HTTPTransport):
 
     Args:
         connections: to keep at most.
-        base_urls: host to the URL of what plays it.
+        base_urls: host to the URL of the server in its place.
         allow_private: no address is refused.
     """
 
@@ -173,12 +173,12 @@ class GuardedTransport(httpx2.HTTPTransport):
     ) -> None:
         super().__init__(trust_env=False)
         self._bases = {canonical_host(host): urlsplit(base) for host, base in base_urls.items()}
-        # What the configuration names explicitly may be private.
+        # An address that the settings name explicitly may be private.
         named = {base.hostname or "" for base in self._bases.values()}
         plain = self._pool
         assert isinstance(plain, httpcore2.ConnectionPool)
-        # httpx2 has no argument for the network backend; tests/harvester/test_fetcher.py would tell
-        # if this were not what it uses.
+        # httpx2 has no argument for the network backend; tests/harvester/test_fetcher.py fails if
+        # it no longer uses this pool.
         self._pool = httpcore2.ConnectionPool(
             ssl_context=plain._ssl_context,
             max_connections=connections,

@@ -14,7 +14,7 @@ from protego import Protego
 from edeposit.amqp.harvester.exceptions import FetchError
 from edeposit.amqp.harvester.page.charset import decode
 
-# As much as the RFC wants to be read.
+# The RFC demands that this much is read.
 _MOST = 500 * 1024
 
 
@@ -46,7 +46,7 @@ class CrawlDelay:
         return not stop.wait(mine - now)
 
 
-# One for the process: two sources on one host share its patience.
+# One for the process: two sources on one host share the delay.
 crawl_delay = CrawlDelay()
 
 
@@ -77,10 +77,10 @@ class Robots:
             url: the page.
 
         Returns:
-            Seconds that the host wants between two requests; 0 if it has no wish.
+            Seconds that the host wants between two requests; 0 if it does not say.
 
         Raises:
-            FetchError: it may not, or the host cannot say.
+            FetchError: it may not, or the host cannot answer.
         """
         with self._lock:  # one thread asks, the others wait for its answer
             rules = self._hosts.get(root)
@@ -101,6 +101,6 @@ class Robots:
             return _Rules(None, str(error))
         if status == 200:
             return _Rules(Protego.parse(decode(body[:_MOST])), "")
-        # Any other success has no rules to show: nothing is forbidden.
+        # Any other success contains no rules: nothing is forbidden.
         allowed = 200 < status < 300 or 400 <= status < 500
         return _Rules(None, "" if allowed else f"status {status}")

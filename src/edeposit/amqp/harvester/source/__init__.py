@@ -1,7 +1,7 @@
-"""Source files: what is asked of a publisher's site, as data.
+"""Source files: how to read the site of a publisher, as data.
 
-A file is checked as a whole when it is read; every mistake is named with file, key and what would
-be right. What stands in a file can only select and cut text: it runs no code.
+A file is checked as a whole when it is read; every mistake is reported with file, key and what
+would be right. The rules in a file can only select and cut text: they run no code.
 """
 
 import difflib
@@ -20,9 +20,21 @@ from edeposit.amqp.harvester.source.rulechecks import at
 from edeposit.amqp.harvester.source.rules import Rule
 
 _KEYS = (
-    "name", "enabled", "start", "hosts", "cookies", "delay", "paginate", "item", "skip_if",
-    "follow", "constants", "required", "fields", "samples",
-)  # fmt: skip
+    "name",
+    "enabled",
+    "start",
+    "hosts",
+    "cookies",
+    "delay",
+    "paginate",
+    "item",
+    "skip_if",
+    "follow",
+    "constants",
+    "required",
+    "fields",
+    "samples",
+)
 _PUBLICATION = ("title", "price", "publisher")
 FIELDS = (*_PUBLICATION, "authors", *messages.Optionals._fields)
 _FIELD_KEYS = ("from", "split_names", "each", "name", "url")
@@ -130,13 +142,13 @@ def source_files() -> dict[str, Path]:
 
 
 class _Reader:
-    """Takes a file's data apart."""
+    """Checks the data of a file."""
 
     def __init__(self, data: Any, path: Path) -> None:
         self._where = str(path)
         self._path = path
         if not isinstance(data, Mapping):
-            raise DefinitionError(f"{path}: a source file holds keys and values")
+            raise DefinitionError(f"{path}: a source file consists of keys and values")
         self._data = dict(data)
         self._check_keys(self._data, _KEYS, "")
 

@@ -1,8 +1,8 @@
 """Cleaners: the named last steps that turn what a page prints into a value.
 
-A cleaner takes and returns text; what is no value at all becomes the empty text, which counts as
-not found, so that a rule's fallback is asked. Where a text has several candidates the best one is
-the value, not the first: a price is printed beside years, page numbers and discounts.
+A cleaner takes and returns text; the empty text means that there is no value, so the fallback of
+the rule is tried. Of several candidates in a text the best one is the value, not the first: a
+price may follow years, page numbers and discounts.
 """
 
 import re
@@ -20,10 +20,10 @@ Cleaner = Callable[[str, "Page"], str]
 
 _DASHES = str.maketrans("‐‑‒–—−", "------")
 _EAN = re.compile(r"(?<![\d-])(?:(?:\d[- ]?){12}\d|\d{8})(?![\d-])")
-# The beginning and the end of a number; none is looked for inside a longer one.
+# Around a number: it must not be a part of a longer one.
 _BEGIN, _END = r"(?<!\d)(?<!\d[.,'’-])", r"(?![.,'’-]?\d)"
 _YEAR = re.compile(r"(?:19|20)\d\d")
-# In characters: no currency, label or unit is farther from its number.
+# Characters around a number that may hold its currency, label or unit.
 _AROUND = 24
 
 # Groups of three digits with one separator, or all digits together; cents, or ",-" for none.
@@ -59,7 +59,7 @@ def isbn(text: str, page: "Page") -> str:
     """The ISBN in the text, with hyphens where a page prints any separator.
 
     One with a right check digit is preferred, of one book its ISBN-13. A wrong check digit is kept
-    where there is no other: it is what the publisher printed, and a librarian's to judge.
+    if there is no other: the publisher printed it, and a librarian will judge.
     """
     found = isbn_reader.find_all(text)
     if not found:
@@ -135,7 +135,7 @@ def number(text: str, page: "Page") -> str:
 
 
 def url(text: str, page: "Page") -> str:
-    """An absolute http(s) address; other schemes are none."""
+    """An absolute http(s) address; empty for other schemes."""
     return page.resolve(text) or ""
 
 

@@ -2,7 +2,7 @@
 
 cssselect translates what depends on siblings into ``count(…)`` over all of them, which takes the
 square (after ``~`` the cube) of their number: minutes for a page of 5,000 paragraphs. The
-translations here mean the same and look at as many siblings as the selector names.
+translations here have the same meaning and look at only as many siblings as the selector names.
 """
 
 from typing import Any

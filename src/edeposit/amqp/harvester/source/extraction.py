@@ -1,4 +1,4 @@
-"""From a page to a book, by the rules of a source. Fetches nothing."""
+"""Makes a book from a page, by the rules of a source. Fetches nothing."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from edeposit.amqp.harvester.page import Page
 from edeposit.amqp.harvester.source import Field, Source
 from edeposit.amqp.harvester.structures import Author, Publication
 
-# No field of a book is longer; a page that says so is broken or hostile.
+# No field of a book is longer; a page with a longer one is broken or hostile.
 _LONGEST = 20_000
 _MOST_AUTHORS = 200
 
@@ -69,7 +69,7 @@ def read_publication(source: Source, item: Spot, detail: Spot | None, url: str) 
         url: address of the book's page, or of the list.
 
     Raises:
-        ExtractionError: a required field is not there.
+        ExtractionError: a required field is missing.
     """
     values: dict[str, Any] = dict(source.constants)
     for name, field in source.fields.items():
@@ -80,9 +80,11 @@ def read_publication(source: Source, item: Spot, detail: Spot | None, url: str) 
         if not values.get(name):
             raise ExtractionError(f"required field {name!r} is not found", url, name)
     publication = Publication(
-        values.pop("title"), values.pop("authors", None) or [], values.pop("price", None),
+        values.pop("title"),
+        values.pop("authors", None) or [],
+        values.pop("price", None),
         values.pop("publisher", None),
-    )  # fmt: skip
+    )
     for name, value in values.items():
         if value is not None:
             setattr(publication.optionals, name, value)

@@ -26,9 +26,12 @@ def checked_rule(data: dict[str, Any], where: str) -> dict[str, Any]:
     locators = [key for key in LOCATORS if key in data]
     if len(locators) != 1:
         raise DefinitionError(
-            at(where, f"A rule has exactly one of {', '.join(LOCATORS)}; here it has "
-                       f"{' and '.join(locators) or 'none'}.")
-        )  # fmt: skip
+            at(
+                where,
+                f"A rule has exactly one of {', '.join(LOCATORS)}; here it has "
+                f"{' and '.join(locators) or 'none'}.",
+            )
+        )
     if data.get("text", True) is not True:
         raise DefinitionError(at(where, "'text' can only be true; for markup say 'html: true'."))
     checked = {key: value for key, value in data.items() if key not in ("text", "fallback")}
@@ -41,9 +44,11 @@ def checked_rule(data: dict[str, Any], where: str) -> dict[str, Any]:
             raise DefinitionError(at(where, f"'{key}' is true or false, not {checked[key]!r}."))
     if not _is_index(checked.get("index", 0)):
         raise DefinitionError(
-            at(where, f"'index' is a whole number (0 the first, -1 the last), not "
-                       f"{checked['index']!r}.")
-        )  # fmt: skip
+            at(
+                where,
+                f"'index' is a whole number (0 the first, -1 the last), not {checked['index']!r}.",
+            )
+        )
     _check_lists(checked, where)
     if "css" in checked and (ending := _ENDING.search(checked["css"])):
         if ending["attr"]:

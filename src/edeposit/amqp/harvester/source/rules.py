@@ -1,11 +1,11 @@
 """How one value is found in a page: the vocabulary of the source files.
 
-A rule is data (a text or a mapping, see :doc:`/autoparser`), checked and compiled once when the
-file is read and then run on many pages. Every mistake in it is found at that time and named with
-its place. Running a rule raises nothing: what is not there is an empty list.
+A rule is data (a text or a mapping, see :doc:`/autoparser`). It is checked and compiled once, when
+the file is read, and then run on many pages; mistakes are reported at that time, with their place.
+Running a rule never raises: what is not in the page is an empty list.
 
-XPath has no ``document()`` and no regular expressions here, so no expression can reach for files
-or the network.
+XPath has no ``document()`` and no regular expressions here, so no expression can read files or
+use the network.
 """
 
 import copy
@@ -25,15 +25,15 @@ from edeposit.amqp.harvester.source.cleaning import CLEANERS
 from edeposit.amqp.harvester.source.css import SelectorError, css_to_xpath
 from edeposit.amqp.harvester.source.rulechecks import LOCATORS, at, checked_rule, listed
 
-# What a description may hold; nh3 takes scripts, styles and event attributes away in any case.
-_TAGS = {
-    "a", "b", "blockquote", "br", "dd", "div", "dl", "dt", "em", "h2", "h3", "h4", "h5", "h6", "i",
-    "li", "ol", "p", "span", "strong", "sub", "sup", "u", "ul",
-}  # fmt: skip
-# XML, which catalogues exchange, has no place for them.
+# What a description may contain; nh3 always removes scripts, styles and event attributes.
+_TAG_NAMES = """
+a b blockquote br dd div dl dt em h2 h3 h4 h5 h6 i li ol p span strong sub sup u ul
+"""
+_TAGS = set(_TAG_NAMES.split())
+# XML, which catalogues exchange, cannot contain them.
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ufffe\uffff]")
-# No field of a book is longer: what a cleaner looks for is not behind it.
-_LONGEST = 100_000
+# No field of a book is longer, so a cleaner finds nothing after this many characters.
+_LONGEST = 20_000
 _SOMEWHERE = etree.fromstring(b"<html><body/></html>")
 
 
@@ -67,7 +67,7 @@ class Rule:
             where: the place in the file, for the message.
 
         Raises:
-            DefinitionError: it is none; the text says where and what would be right.
+            DefinitionError: it is wrong; the text says where and what would be right.
         """
         if isinstance(data, list):
             if not data:
@@ -164,7 +164,7 @@ class Rule:
             try:
                 found = self._select(page, page.tree if scope is None else scope)
             except etree.XPathError:
-                # Only types that depend on the page are left to be wrong here.
+                # Only a type that depends on the page can still be wrong here.
                 return []
             if not isinstance(found, list):
                 found = [_scalar(found)]
@@ -213,7 +213,10 @@ def _translated(selector: str, xml: bool) -> etree.XPath:
 def _css(selector: str, where: str, xml: bool = False) -> etree.XPath:
     if "::" in selector:
         raise DefinitionError(
-            at(where, f"CSS {selector!r}: '::text' and '::attr(name)' stand at the end, once.")
+            at(
+                where,
+                f"CSS {selector!r}: '::text' and '::attr(name)' may only be at the end, once.",
+            )
         )
     try:
         return _translated(selector, xml)
@@ -233,7 +236,7 @@ def _xpath(expression: str, where: str) -> etree.XPath:
 
 def _inner_html(element: Any, without: set[Any]) -> str:
     if without:
-        # The page's tree is shared by all rules: only a copy may be cut.
+        # All rules share the tree of the page: only a copy may be cut.
         places = [list(element.iter()).index(item) for item in without]
         element = copy.deepcopy(element)
         items = list(element.iter())
@@ -251,13 +254,13 @@ def _sanitized(text: str) -> str:
 
 
 def _cut(element: Any) -> None:
-    """Takes an element away and leaves the text after it."""
+    """Removes an element but keeps the text after it."""
     parent, before = element.getparent(), element.getprevious()
     if before is not None:
         before.tail = (before.tail or "") + (element.tail or "")
     else:
         parent.text = (parent.text or "") + (element.tail or "")
-    # remove() keeps the tail with the element, which is why it was copied first.
+    # remove() takes the tail along with the element, so it was copied first.
     parent.remove(element)
 
 
