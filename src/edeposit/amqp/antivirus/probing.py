@@ -17,6 +17,7 @@ from edeposit.amqp.antivirus.exceptions import (
     BlindScannerError,
     ScanError,
     ScannerUnavailableError,
+    ScanTimeoutError,
 )
 from edeposit.amqp.antivirus.wrappers import clamd
 
@@ -108,11 +109,12 @@ class Sight:
         age = time.monotonic() - self._asked
         return identity == self.identity and age < settings.PROBE_INTERVAL
 
-    def sees(self, kind: str, size: float = 1) -> bool:
+    def sees(self, kind: str, deadline: Deadline, size: float = 1) -> bool:
         """Does clamd look into content of a kind and size, or say that it does not?
 
         Args:
             kind: a key of the table of probes.
+            deadline: of the whole scan.
             size: in the kind's unit; infinite: it is not known.
 
         Raises:
@@ -120,11 +122,15 @@ class Sight:
         """
         probe = _PROBES[kind]
         wanted = int(size if size < float("inf") else probe.most())
-        with self._lock:
+        if not self._lock.acquire(timeout=deadline.remaining()):
+            raise ScanTimeoutError(deadline.seconds)
+        try:
             for one in sorted({max(probe.try_first(wanted), wanted), wanted}, reverse=True):
                 if self._seen.get(kind, 0) < wanted and one < self._unseen.get(kind, float("inf")):
-                    self._ask(kind, one)
+                    self._ask(kind, one, deadline)
             return self._seen.get(kind, 0) >= wanted
+        finally:
+            self._lock.release()
 
     def blind_for(self) -> list[str]:
         """Texts of what clamd calls clean, of all kinds.
@@ -135,15 +141,16 @@ class Sight:
         return [
             probe.text
             for kind, probe in _PROBES.items()
-            if not self.sees(kind, probe.most()) and kind not in _MAY_BE_BLIND
+            if not self.sees(kind, Deadline(settings.SCAN_TIMEOUT), probe.most())
+            and kind not in _MAY_BE_BLIND
         ]
 
-    def _ask(self, kind: str, size: int) -> None:
+    def _ask(self, kind: str, size: int, deadline: Deadline) -> None:
         probe = _PROBES[kind]
         sample = probe.make(size)
         pieces = _pieces(sample) if isinstance(sample, bytes) else sample
         try:
-            found = clamd.scan_stream("probe", pieces, Deadline(settings.SCAN_TIMEOUT))
+            found = clamd.scan_stream("probe", pieces, deadline)
         except ScannerUnavailableError:
             raise
         except ScanError as error:  # an alert, or refused: not called clean
@@ -161,14 +168,17 @@ class Sight:
 _sight: Sight | None = None
 
 
-def current() -> Sight:
+def current(deadline: Deadline | None = None) -> Sight:
     """What the running clamd looks into; found out anew after a restart or new signatures.
+
+    Args:
+        deadline: default: SCAN_TIMEOUT from now.
 
     Raises:
         ScannerUnavailableError: clamd cannot be reached.
     """
     global _sight
-    identity = clamd.identity()
+    identity = clamd.identity(deadline)
     sight = _sight
     if sight is None or not sight.is_current(identity):
         if sight is not None and sight.identity != identity:
@@ -192,7 +202,7 @@ def check() -> Sight:
     """
     sight = current()
     blind = sight.blind_for()
-    if not sight.sees("EICAR"):
+    if not sight.sees("EICAR", Deadline(settings.SCAN_TIMEOUT)):
         raise BlindScannerError("clamd does not find EICAR: has it any signatures?")
     if blind:
         text = f"clamd calls clean without a look: {', '.join(blind)}"
