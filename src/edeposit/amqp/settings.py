@@ -10,9 +10,13 @@ through the entry point group ``edeposit.amqp.services``, get theirs by the same
 """
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from edeposit.amqp._configuration import (
     Configuration,
@@ -99,6 +103,15 @@ RABBITMQ_HOST = declare("127.0.0.1", "host name or address of the broker", _some
 RABBITMQ_PORT = declare("5672", "its port, as text", _port, clean=str.strip)
 RABBITMQ_USER_NAME = declare("guest", "account; guest is refused for other hosts")
 RABBITMQ_USER_PASSWORD = declare("guest", "its password", secret=True)
+RABBITMQ_USER_PASSWORD_FILE = declare(
+    "", "file that holds the password alone, such as a systemd credential; empty: none"
+)
+RABBITMQ_URL = declare(
+    "",
+    "amqp://user:password@host:port or amqps://...; replaces host, port, account and RABBITMQ_SSL",
+    secret=True,
+)
+RABBITMQ_ALLOW_GUEST = declare(False, "let the account guest/guest go over the network")
 RABBITMQ_CONNECT_TIMEOUT = declare(10.0, "seconds for one attempt to connect", between(0.1, 600))
 RABBITMQ_HEARTBEAT = declare(60, "seconds between signs of life, 0 for none", between(0, 3600))
 RABBITMQ_SSL = declare(False, "connect with TLS; certificates are always verified")
@@ -179,8 +192,50 @@ _loaded: Configuration | None = None
 def _configuration() -> Configuration:
     global _loaded
     if _loaded is None:
-        _loaded = Configuration(_table(), SETTINGS_PATH, "EDEPOSIT_AMQP_CONFIG")
+        _loaded = Configuration(
+            _table(), SETTINGS_PATH, "EDEPOSIT_AMQP_CONFIG", derive=_from_url_and_file
+        )
     return _loaded
+
+
+def _from_url_and_file(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What RABBITMQ_URL and RABBITMQ_USER_PASSWORD_FILE say in place of other settings."""
+    derived = _from_url(values["RABBITMQ_URL"]) if values["RABBITMQ_URL"] else {}
+    path = values["RABBITMQ_USER_PASSWORD_FILE"]
+    if path:
+        try:
+            password = Path(path).read_text("utf-8").rstrip("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            name = "RABBITMQ_USER_PASSWORD_FILE"
+            raise SettingsError(f"{name}: {path} cannot be read: {error}", name) from error
+        derived["RABBITMQ_USER_PASSWORD"] = password
+    return derived
+
+
+def _from_url(url: str) -> dict[str, Any]:
+    # The text never quotes the URL: it holds a password.
+    wrong = "is not amqp://user:password@host:port or amqps://user:password@host:port"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise SettingsError(f"RABBITMQ_URL {wrong}", "RABBITMQ_URL") from error
+    if parts.scheme not in ("amqp", "amqps") or not parts.hostname:
+        raise SettingsError(f"RABBITMQ_URL {wrong}", "RABBITMQ_URL")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        text = "RABBITMQ_URL names a virtual host; each service has its own"
+        raise SettingsError(f"{text}, see RABBITMQ_<SERVICE>_VIRTUALHOST", "RABBITMQ_URL")
+    is_tls = parts.scheme == "amqps"
+    derived: dict[str, Any] = {
+        "RABBITMQ_HOST": parts.hostname,
+        "RABBITMQ_PORT": str(port or (5671 if is_tls else 5672)),
+        "RABBITMQ_SSL": is_tls,
+    }
+    if parts.username is not None:
+        derived["RABBITMQ_USER_NAME"] = unquote(parts.username)
+    if parts.password is not None:
+        derived["RABBITMQ_USER_PASSWORD"] = unquote(parts.password)
+    return derived
 
 
 def __getattr__(name: str) -> Any:
@@ -282,3 +337,15 @@ def get_amqp_settings() -> dict[str, dict[str, Any]]:
     for alias, name in _ALIASES.items():
         result.setdefault(alias, result[name])
     return result
+
+
+class _SettingsModule(ModuleType):
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Otherwise the name would count for some readers, the configured value for others.
+        if name.isupper() and name in _configuration().table:
+            substitute_globals({name: value})
+        else:
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _SettingsModule
