@@ -34,13 +34,15 @@ class _Probe(NamedTuple):
     Attributes:
         text: what it is, for people.
         make: the sample of a size, in the kind's own unit.
-        most: the largest size asked for.
+        most: the size that is probed when the content's size is unknown.
+        limit: the largest size that is ever probed: sizes in a file may be lies.
         try_first: the size to probe before a smaller one, so that one probe serves many files.
     """
 
     text: str
     make: Callable[[int], bytes | Iterable[bytes]]
     most: Callable[[], int] = lambda: 1
+    limit: Callable[[], int] = lambda: 1
     try_first: Callable[[int], int] = lambda size: size
 
 
@@ -56,6 +58,7 @@ _PROBES = {
         "archives in archives (AlertExceedsMax, MaxRecursion)",
         samples.nested,
         lambda: _DEEPEST,
+        lambda: _DEEPEST,
         lambda _: _DEEPEST,
     ),
     # A file with more members is preceded by a larger probe.
@@ -63,6 +66,7 @@ _PROBES = {
         "archives with many members (AlertExceedsMax, MaxFiles)",
         samples.many_members,
         lambda: 1000,
+        lambda: 20_000,
         _power_of_two,
     ),
     # Its default of MaxFileSize is 100 MiB.
@@ -70,11 +74,13 @@ _PROBES = {
         "archives with large members (MaxFileSize, MaxScanSize)",
         samples.long_member,
         lambda: max(settings.MAX_FILE_SIZE, 99 * _MIB),
+        lambda: max(settings.MAX_FILE_SIZE, 200 * _MIB),
         lambda size: max(_power_of_two(size), _MIB),
     ),
     "size": _Probe(
         "large files (AlertExceedsMax, MaxFileSize)",
         samples.long_stream,
+        lambda: settings.MAX_FILE_SIZE,
         lambda: settings.MAX_FILE_SIZE,
         lambda size: max(_power_of_two(size), _MIB),
     ),
@@ -121,14 +127,17 @@ class Sight:
             ScannerUnavailableError: clamd cannot be asked.
         """
         probe = _PROBES[kind]
-        wanted = int(size if size < float("inf") else probe.most())
+        if size == float("inf"):
+            size = probe.most()
+        wanted = int(min(size, probe.limit()))
+        first = min(max(probe.try_first(wanted), wanted), probe.limit())
         if not self._lock.acquire(timeout=deadline.remaining()):
             raise ScanTimeoutError(deadline.seconds)
         try:
-            for one in sorted({max(probe.try_first(wanted), wanted), wanted}, reverse=True):
+            for one in sorted({first, wanted}, reverse=True):
                 if self._seen.get(kind, 0) < wanted and one < self._unseen.get(kind, float("inf")):
                     self._ask(kind, one, deadline)
-            return self._seen.get(kind, 0) >= wanted
+            return self._seen.get(kind, 0) >= size
         finally:
             self._lock.release()
 
