@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -655,9 +656,20 @@ def test_what_fails_at_the_end_does_not_hide_the_first_error(plain):
     assert plain.count_exits() == 1
 
 
+@pytest.fixture
+def open_plain():
+    """The daemon with files where other users can look; pytest's own directories are closed."""
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        plain = Plain(Path(directory))
+        yield plain
+        plain.environment["STOP_TIMEOUT"] = "0"
+        plain("stop")
+
+
 @pytest.mark.parametrize("how", ["as a user of its own", "default"])
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_another_user_sees_a_daemon_that_runs(plain, how):
+def test_another_user_sees_a_daemon_that_runs(open_plain, how):
     """As joe, of a daemon of root's or of a service account in /run/edeposit."""
     script = """
 import sys
@@ -665,11 +677,9 @@ from pathlib import Path
 from edeposit.amqp.process import directory
 directory.SYSTEM = Path(sys.argv.pop(1))
 """
+    plain = open_plain
     place = plain.run_dir / "account" if how != "default" else plain.run_dir
     place.mkdir(mode=0o755, parents=True)
-    for parent in list(plain.run_dir.parents)[:4]:
-        if parent != Path("/tmp") and parent != Path("/"):
-            parent.chmod(parent.stat().st_mode | 0o011)
     plain.environment["PID_DIR"] = str(place)
     assert plain("start")[0] == 0
     pid = int((place / "plain.pid").read_text())
@@ -691,3 +701,65 @@ directory.SYSTEM = Path(sys.argv.pop(1))
     assert (asked.returncode, asked.stderr) == (0, "")
     assert asked.stdout.startswith(f"plain is running (pid {pid}): running since ")
     assert plain("stop")[0] == 0
+
+
+def test_a_relative_pid_dir_is_one_of_the_caller(plain, tmp_path):
+    plain.environment["PID_DIR"] = "run"
+    for action, code in (("start", 0), ("status", 0), ("stop", 0), ("status", 3)):
+        done = subprocess.run(
+            [sys.executable, str(SCRIPT), action], cwd=tmp_path, env=plain.environment, check=False
+        )
+        assert done.returncode == code
+        assert plain.pidfile.exists() == (code == 0 and action != "stop")
+
+
+def test_status_says_where_it_has_looked(plain, tmp_path):
+    del plain.environment["PID_DIR"]
+    plain.environment.pop("XDG_RUNTIME_DIR", None)
+    code, out, _ = plain("status")
+    assert code in (3, 4)
+    if code == 3:
+        assert out.startswith("plain is not running (looked in ")
+        assert out.endswith("/run/edeposit).")
+
+
+def test_what_was_started_before_the_daemon_is_not_ended_with_it(plain):
+    code = """
+import subprocess, sys
+sys.path.insert(0, sys.argv.pop(1))
+before = subprocess.Popen(["sleep", "600"])
+import plain
+daemon = plain.Plain("plain")
+assert daemon.foreground() == 0
+assert before.poll() is None
+before.kill()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(SCRIPT.parent)],
+        env={**plain.environment, "PLAIN_MODE": "return"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_restart_with_a_wrong_setting_stops_nothing(plain):
+    plain("start")
+    pid = plain.pid()
+    plain.environment["RABBITMQ_HEARTBEAT"] = "sixty"
+    code, _, error = plain("restart")
+    assert code == 1
+    assert "RABBITMQ_HEARTBEAT" in error
+    assert plain.pid() == pid
+    assert is_alive(pid)
+
+
+def test_ctrl_c_while_start_waits_is_no_traceback(plain):
+    plain.mode("wait-for-file", PLAIN_FILE="/nonexistent/file")
+    process = plain.popen("start")
+    wait_for(lambda: plain("status")[0] == 0, what="it waits")
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=10)
+    assert (process.returncode, error) == (130, "")

@@ -7,7 +7,7 @@
 
 
 
-_shtab_edeposit_amqp_tool_py_option_strings=(-h --help --version -l --list -s --host -c --create -p --put -g --get -t --timeout --call --status --peek --purge --parked --dry-run --yes --json --no-check -v --verbose)
+_shtab_edeposit_amqp_tool_py_option_strings=(-h --help --version -l --list -s --host -c --create --new -p --put -g --get -t --timeout --call --status --peek --purge --parked --dry-run --yes --json --no-check -v --verbose)
 
 
 

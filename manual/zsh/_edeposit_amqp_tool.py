@@ -21,6 +21,7 @@ _shtab_edeposit_amqp_tool_py_options=(
   {-l,--list}"[print the names of all hosts (services)]"
   {-s,--host}"[which host to work with\: one of --list, or \'all\']:NAME:"
   {-c,--create}"[create virtual host, exchange, queues and bindings, where they are missing]"
+  "--new[write a new module of this name\: function, daemon, tests]:NAME:"
   {-p,--put}"[send a request, JSON from a file or - (stdin)]:FILE:"
   {-g,--get}"[print the messages of the output queue as they come, and take them off it]"
   {-t,--timeout}"[seconds for each action, then exit 1\; -1\: no limit (default\: -1, --call\: 60)]:N:"

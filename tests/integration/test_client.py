@@ -8,6 +8,7 @@ import pytest
 
 from edeposit.amqp import settings
 from edeposit.amqp.client import AMQPClient
+from edeposit.amqp.contract import ACCEPT_ENCODING_HEADER
 from edeposit.amqp.errors import (
     AMQPError,
     CallTimeoutError,
@@ -98,6 +99,20 @@ def test_send_and_receive_use_the_output_queue(client, service):
     with pytest.raises(CallTimeoutError):
         client.receive(0.2)
     assert service.count("plone") == 0
+
+
+def test_ask_gives_the_whole_answer(client):
+    answer = client.ask(Echo(1), headers={"traceparent": "00-1-2-3"})
+    assert (answer.value, answer.error, answer.is_progress) == (Echo(1), None, False)
+    assert answer.headers["traceparent"] == "00-1-2-3"
+    assert answer.headers["UUID"] == answer.uuid
+    assert client.ask(Do("raise", "no")).error.name == "ValueError"
+
+
+def test_a_compressed_answer_is_read(client):
+    text = "x" * 100_000
+    answer = client.ask(Echo(text), headers={ACCEPT_ENCODING_HEADER: "gzip"})
+    assert answer.value == Echo(text)
 
 
 def test_receive_says_that_the_output_queue_is_missing(client, service):

@@ -254,6 +254,26 @@ def test_a_refused_request_takes_no_other_call_with_it(client, service, daemon):
         assert call.result(20) == Do("sleep", 1)
 
 
+def test_a_request_that_the_broker_refuses_fails_alone(client):
+    def call(number):
+        # RabbitMQ closes the channel over a CC header that is no list.
+        headers = {"CC": "no list"} if number % 50 == 25 else None
+        try:
+            return client.call(Echo(number), headers=headers).value
+        except PublishError:
+            return "refused"
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(call, range(100)))
+    assert answers == ["refused" if n % 50 == 25 else n for n in range(100)]
+
+
+def test_headers_that_fit_no_frame_are_an_error(client):
+    with pytest.raises(PublishError, match="headers"):
+        client.call(Echo(1), headers={"x": "y" * 200_000})
+    assert client.call(Echo(2)) == Echo(2)
+
+
 def test_what_was_given_up_before_it_was_sent_never_arrives(through_proxy, service):
     with AMQPClient("antivirus", glob={}, timeout=10) as client:
         client.send("first")

@@ -127,6 +127,7 @@ class AMQPClient:
         request: Any,
         timeout: float | None = None,
         on_progress: Callable[[Any], None] | None = None,
+        headers: Mapping[str, Any] | None = None,
     ) -> Any:
         """Send a request and wait for its answer.
 
@@ -136,6 +137,8 @@ class AMQPClient:
             timeout: seconds for the whole call, connecting included; None is the client's default.
             on_progress: called in this thread with each progress message, before the answer. The
                 request then asks for progress, which some services only send to callers who ask.
+            headers: more headers of the request, such as a service's parameters
+                (``x-edeposit-...``).
 
         Returns:
             The answer.
@@ -147,35 +150,53 @@ class AMQPClient:
             UnroutableError: no daemon's queue is bound to the request's key, or there is no such
                 exchange.
             MessageTooLargeError: the broker does not take a message of this size.
-            PublishError: the broker refused the request.
+            PublishError: the broker refused the request, or its headers do not fit.
             SerializationError: the request cannot be sent, or the answer not be read (then its
                 ``raw`` is the answer's body).
             ClosedError: the client was closed meanwhile.
             AMQPError: there is no connection.
         """
+        return self.ask(request, timeout, on_progress, headers).result()
+
+    def ask(
+        self,
+        request: Any,
+        timeout: float | None = None,
+        on_progress: Callable[[Any], None] | None = None,
+        headers: Mapping[str, Any] | None = None,
+    ) -> Answer:
+        """As ``call``, but returns the whole ``Answer``: with its headers, a RemoteError in it."""
         deadline = self._deadline(timeout)
         body = _to_body(request)
-        headers = {PROGRESS_HEADER: True} if on_progress is not None else {}
+        more = dict(headers or {})
+        if on_progress is not None:
+            more[PROGRESS_HEADER] = True
         session = self._connected(deadline)
-        pending = session.submit(str(uuid_module.uuid4()), body, headers, True)
+        pending = session.submit(str(uuid_module.uuid4()), body, more, True)
         try:
             while True:
                 properties, answer_body = session.next(pending, deadline)
                 answer = read(properties, answer_body, self._classes)
                 if not answer.is_progress:
-                    return answer.result()
+                    return answer
                 if on_progress is not None:
                     on_progress(answer.value)
         finally:
             session.withdraw(pending)
 
-    def send(self, request: Any, timeout: float | None = None) -> str:
+    def send(
+        self,
+        request: Any,
+        timeout: float | None = None,
+        headers: Mapping[str, Any] | None = None,
+    ) -> str:
         """Send a request whose answer goes to the service's output queue, for ``receive()``.
 
         Args:
             request: as for ``call``.
             timeout: seconds to wait for the broker's confirm, connecting included; None is the
                 client's default.
+            headers: as for ``call``.
 
         Returns:
             Its UUID, once the broker has confirmed it.
@@ -190,7 +211,7 @@ class AMQPClient:
         body = _to_body(request)
         uuid = str(uuid_module.uuid4())
         session = self._connected(deadline)
-        pending = session.submit(uuid, body, {}, False)
+        pending = session.submit(uuid, body, dict(headers or {}), False)
         try:
             session.next(pending, deadline)
         finally:

@@ -8,6 +8,7 @@ from pika.spec import BasicProperties
 from edeposit.amqp.contract import EXACT_NAME_HEADER, PROGRESS_HEADER, UUID_HEADER
 from edeposit.amqp.errors import AMQPError, RemoteError
 from edeposit.amqp.serializers import SerializationError, deserialize
+from edeposit.amqp.serializers.compression import decompress
 
 
 class UnreadableError(AMQPError, SerializationError):
@@ -39,12 +40,15 @@ class Answer(NamedTuple):
         value: the deserialized answer; None for an exception.
         error: the exception the service answered with, else None.
         is_progress: True if the final answer is still to come.
+        headers: all headers of the message; what a service says beside its answer begins with
+            ``x-edeposit-``.
     """
 
     uuid: Any
     value: Any
     error: RemoteError | None
     is_progress: bool
+    headers: Mapping[str, Any]
 
     def result(self) -> Any:
         """The value.
@@ -66,13 +70,13 @@ def read(properties: BasicProperties, body: bytes, classes: Mapping[str, Any]) -
     headers = properties.headers or {}
     uuid = headers.get(UUID_HEADER)
     if "exception_name" in headers or "exception" in headers:
-        return Answer(uuid, None, _remote_error(headers, body, uuid), False)
+        return Answer(uuid, None, _remote_error(headers, body, uuid), False, headers)
     try:
-        value = deserialize(body, classes)
+        value = deserialize(decompress(body, properties.content_encoding), classes)
     except SerializationError as error:
         error.raw = body
         raise
-    return Answer(uuid, value, None, bool(headers.get(PROGRESS_HEADER)))
+    return Answer(uuid, value, None, bool(headers.get(PROGRESS_HEADER)), headers)
 
 
 def _remote_error(headers: Mapping[str, Any], body: bytes, uuid: Any) -> RemoteError:

@@ -58,6 +58,7 @@ class Requests(Session):
         self._requests: dict[str, Request] = {}
         self._unsent: dict[Request, None] = {}  # in their order
         self._last_tag = 0
+        self._one_by_one = False  # one of what waits may be what the broker refused
         self._binding = False
         self._refused_binding = False
         self._has_prefix = False
@@ -81,7 +82,7 @@ class Requests(Session):
         properties = BasicProperties(
             content_type=CONTENT_TYPE,
             delivery_mode=2,
-            headers={UUID_HEADER: uuid, **headers},
+            headers={**headers, UUID_HEADER: uuid},
             correlation_id=uuid,
             reply_to=self._reply_queue if wants_answer else None,
         )
@@ -149,6 +150,8 @@ class Requests(Session):
     def _send(self) -> None:
         link = self.link
         while self._unsent and link.is_usable and link.clear_to_send.is_set():
+            if self._one_by_one and len(link.publisher):
+                return
             request = next(iter(self._unsent))
             del self._unsent[request]
             if request.begin():
@@ -156,6 +159,8 @@ class Requests(Session):
                 if request.wants_answer and self._has_prefix:
                     outgoing.routing_key = self._own_key
                 link.publish(outgoing)
+        if not self._unsent:
+            self._one_by_one = False
 
     def _on_published(self, outgoing: Outgoing, error: PublishError | None) -> None:
         request: Request = outgoing.owner
@@ -258,28 +263,34 @@ class Requests(Session):
         self._binding = False
         again: dict[Request, None] = {}
         for outgoing in unconfirmed:
-            error = self._refusal(outgoing, failure) if by_broker else None
+            error = self._refusal(outgoing, failure, len(unconfirmed)) if by_broker else None
             if error is None:
                 again[outgoing.owner] = None
             else:
                 outgoing.owner.inbox.put(error)
+        self._one_by_one = by_broker and bool(again)
         self._unsent = {**again, **self._unsent}
 
-    def _refusal(self, outgoing: Outgoing, failure: Diagnosis) -> PublishError | None:
+    def _refusal(
+        self, outgoing: Outgoing, failure: Diagnosis, suspects: int
+    ) -> PublishError | None:
         """The broker has closed the channel: was it this message's fault?
 
-        All requests go to one exchange with keys of one form, so only a size can be the fault of
-        one of them; anything else refuses them all.
+        All requests go to one exchange with keys of one form, so a missing exchange or permission
+        concerns them all. Other faults (a header, a size) are of one message: if it was not alone,
+        all are sent again, one by one.
         """
         limit = self.link.max_message_size
         if failure.code == "too-large":
             size = len(outgoing.body)
             return MessageTooLargeError(size, limit) if size > limit else None
-        if failure.code in ("ack-timeout", "queue-down"):
-            return None
         if failure.code == "no-schema":
             return UnroutableError(str(failure))
-        return PublishError(str(failure))
+        if failure.code in ("ack-timeout", "queue-down"):
+            return None
+        if suspects == 1 or failure.code in ("no-permission", "not-allowed"):
+            return PublishError(str(failure))
+        return None
 
     def on_retry(self, failure: Diagnosis, delay: float) -> bool:
         """(engine) A refused binding costs a channel; the next one does without, at once."""

@@ -27,6 +27,7 @@ EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_NOT_RUNNING = 3
 EXIT_UNKNOWN = 4
+EXIT_INTERRUPTED = 130  # by Ctrl-C
 
 # After its stop_timeout a daemon abandons its work; it gets this long (s) to exit before SIGKILL.
 GRACE = 5.0
@@ -88,8 +89,13 @@ class Control:
         except StartError as error:
             return complain(self.name, str(error), EXIT_UNKNOWN)
 
-    def status(self, *, as_json: bool) -> int:
-        """Print whether it runs, and what it is doing; returns the LSB's exit code."""
+    def status(self, *, as_json: bool, looked_in: str = "") -> int:
+        """Print whether it runs, and what it is doing; returns the LSB's exit code.
+
+        Args:
+            as_json: one JSON object on one line instead of text.
+            looked_in: where else it was looked for, if it does not run.
+        """
         try:
             pid = self.pidfile.holder()
         except StartError as error:
@@ -108,7 +114,7 @@ class Control:
         elif code == EXIT_FAILURE:
             print(f"{self.name} is dead, its pid file {self.pidfile.path} is left over.")
         else:
-            print(f"{self.name} is not running.")
+            print(f"{self.name} is not running{looked_in and f' (looked in {looked_in})'}.")
         return code
 
     def reload(self) -> int:

@@ -120,7 +120,8 @@ def _call(args: argparse.Namespace) -> int:
     def show(value: Any) -> str:
         return serialize(value) if args.json else expression.render(value)
 
-    with AMQPClient(args.host, glob=classes) as client:
+    left = max(deadline - time.monotonic(), 0)
+    with AMQPClient(args.host, glob=classes, timeout=left) as client:
         try:
             answer = client.call(
                 request,
