@@ -3,17 +3,12 @@
 The main thread moves frames; ``concurrency`` handler threads run ``onMessageReceived``. A request
 is acked only when the broker has confirmed everything that was published for it.
 
-Shutdown order (first SIGTERM): 1. cancel the consumer, 2. give back what no handler has begun,
-3. let the handlers finish and the broker confirm, heartbeats going on, 4. write the acks, 5.
-close. After ``stop_timeout``, or at the second SIGTERM, the rest is abandoned: the broker gives
-it to somebody else.
-
 Lost connection: requests not begun are forgotten (the broker sends them again). A job that runs
 goes on, and its replies are published as soon as there is a connection. The broker's copy of its
 message is recognised (``engine.jobs``) and not run again.
 
-How: ``engine.connection`` keeps the connection, ``engine.consumer`` the consumer,
-``engine.handlers`` the threads, ``engine.ledger`` the deliveries and their replies.
+How it ends is in ``_draining``. ``engine.connection`` keeps the connection, ``engine.consumer``
+the consumer, ``engine.handlers`` the threads, ``engine.ledger`` the deliveries and their replies.
 """
 
 import logging
@@ -27,7 +22,7 @@ from pika.channel import Channel
 from pika.spec import Basic, BasicProperties
 
 from edeposit.amqp import contract, settings
-from edeposit.amqp.daemonwrapper import DaemonRunnerWrapper
+from edeposit.amqp._draining import DrainingDaemon
 from edeposit.amqp.engine.connection import BrokerConnection
 from edeposit.amqp.engine.consumer import Consumer
 from edeposit.amqp.engine.deliveries import Delivery
@@ -38,14 +33,14 @@ from edeposit.amqp.engine.journal import Journal
 from edeposit.amqp.engine.ledger import Ledger
 from edeposit.amqp.engine.prefetch import PrefetchWindow
 from edeposit.amqp.engine.publisher import Outgoing
-from edeposit.amqp.errors import ClosedError, PublishError, StartError
+from edeposit.amqp.errors import PublishError, StartError
 from edeposit.amqp.process import children
 from edeposit.amqp.process.signals import RELOAD_SIGNALS, STOP_SIGNALS
 
 logger = logging.getLogger(__name__)
 
 
-class BrokerDaemon(DaemonRunnerWrapper):
+class BrokerDaemon(DrainingDaemon):
     """The life of a daemon on one connection; ``PikaDaemon`` adds what handlers use.
 
     Args: as of ``PikaDaemon``.
@@ -54,11 +49,7 @@ class BrokerDaemon(DaemonRunnerWrapper):
     reports_ready = True
     handles_signals = True
 
-    _ledger: Ledger  # these from body() on
-    _pool: HandlerPool
-    _consumer: Consumer
-    _journal: Journal
-    _window: PrefetchWindow
+    _journal: Journal  # from body() on
 
     def __init_subclass__(cls, *, wraps_body: bool = False, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -81,22 +72,16 @@ class BrokerDaemon(DaemonRunnerWrapper):
         **daemon_options: Any,
     ) -> None:
         vhost = getattr(connection_param, "virtual_host", "").strip("/") or "default"
-        super().__init__(name or f"{vhost}-{queue}", **daemon_options)
+        super().__init__(name or f"{vhost}-{queue}", queue, concurrency, prefetch, **daemon_options)
         self.connection_param = connection_param
-        self.queue = queue
         self.output_exchange = output_exchange
         self.output_key = output_key
         self.content_type = "application/json"
-        self.concurrency = concurrency
-        self.prefetch = prefetch
-        self._link: BrokerConnection | None = None
         self._io_thread: threading.Thread | None = None
         self._current = threading.local()
         self._was_ready = False
         self._start_deadline = 0.0
         self._start_failure: Diagnosis | None = None
-        self._state = ""
-        self._told: dict[str, Any] = {}
 
     # --- to be overridden -------------------------------------------------------------------
 
@@ -122,11 +107,6 @@ class BrokerDaemon(DaemonRunnerWrapper):
         """
         return None
 
-    def is_idle(self) -> bool:
-        """Is there no work but that on messages? Overridden by daemons with threads of their own;
-        called on the I/O thread while draining, after each batch."""
-        return True
-
     def _handle(self, delivery: Delivery) -> None:
         """Handle a delivery, in a handler thread."""
         raise NotImplementedError
@@ -134,11 +114,6 @@ class BrokerDaemon(DaemonRunnerWrapper):
     def _handler_failed(self, delivery: Delivery, error: BaseException) -> None:
         """The handler has raised; called in a handler thread or on the I/O thread."""
         raise NotImplementedError
-
-    def _running_link(self) -> BrokerConnection:
-        if self._link is None:
-            raise ClosedError("the daemon is not running")
-        return self._link
 
     # --- the connection, on the I/O thread --------------------------------------------------
 
@@ -171,15 +146,6 @@ class BrokerDaemon(DaemonRunnerWrapper):
             self._abandon("the connection was lost while draining")
         else:
             self._consumer.start(channel)
-
-    def _prefetch_count(self) -> int:
-        return self._fixed_prefetch() or self._window.size
-
-    def _fixed_prefetch(self) -> int:
-        return settings.RABBITMQ_PREFETCH if self.prefetch is None else self.prefetch
-
-    def _concurrency(self) -> int:
-        return self.concurrency or settings.RABBITMQ_CONCURRENCY
 
     def on_usable(self) -> None:
         """The consumer is registered (engine)."""
@@ -333,67 +299,6 @@ class BrokerDaemon(DaemonRunnerWrapper):
         for number in numbers:
             if number in STOP_SIGNALS:
                 self.drain()
-
-    def drain(self) -> None:
-        """Stop consuming, finish what is being handled, exit; called again: exit at once."""
-        link, ledger = self._running_link(), self._ledger
-        if ledger.draining:
-            self._abandon("second signal")
-            return
-        logger.info("draining: %d requests unfinished", ledger.unfinished)
-        self._set_state("draining")
-        self._consumer.cancel()
-        ledger.drain()
-        for delivery in self._pool.withdraw():
-            ledger.give_back(delivery)
-        link.flush()
-        link.ioloop.call_later(
-            self.stop_timeout, lambda: self._abandon(f"stop_timeout ({self.stop_timeout:g} s)")
-        )
-        self._check_drained()
-
-    def _check_drained(self) -> None:
-        link = self._running_link()
-        if not link.is_usable and self._ledger.unfinished:
-            self._abandon("there is no connection to answer on")
-        elif not self._ledger.unfinished and self._ledger.outbox.is_empty and self.is_idle():
-            self._leave()
-
-    @property
-    def _working_state(self) -> str:
-        return "consuming" if self.queue else "connected"
-
-    def _abandon(self, why: str) -> None:
-        unfinished = self._ledger.unfinished
-        if not unfinished:
-            self._leave()
-            return
-        logger.warning(
-            "exiting with %d requests unfinished, they go back to the queue: %s", unfinished, why
-        )
-        self._set_state("aborted", reason=why)
-        self._running_link().stop()
-
-    def _leave(self) -> None:
-        if self._running_link().close():
-            done = ", ".join(f"{name} {value}" for name, value in self._achieved().items())
-            logger.info("drained: %s", done)
-            self._set_state("drained")
-
-    def _set_state(self, state: str, **details: Any) -> None:
-        self._state = state
-        self._told = self._achieved()
-        window = {"prefetch": self._prefetch_count()} if self.queue else {}
-        self.set_state(state, **self._told, **window, **details)
-
-    def _achieved(self) -> dict[str, Any]:
-        """What the daemon has done so far, for its status."""
-        achieved = {"queue": self.queue, "handled": self._ledger.handled}
-        if self._ledger.outbox.stuck:
-            achieved["stuck"] = self._ledger.outbox.stuck
-        if self._pool.replaced:
-            achieved["handlers_replaced"] = self._pool.replaced
-        return achieved
 
     def onExit(self) -> None:
         """Disconnect from the broker; overriders call this one too."""

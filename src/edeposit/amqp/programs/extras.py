@@ -25,6 +25,6 @@ def run(module: str, extra: str, function: str = "run") -> int:
     try:
         main = getattr(importlib.import_module(module), function)
     except ImportError as error:
-        print(f"{program}: {error}: is edeposit.amqp[{extra}] installed?", file=sys.stderr)
+        print(f"{program}: {error}: install the extra {extra!r} as well", file=sys.stderr)
         return 1
     return int(main() or 0)
