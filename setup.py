@@ -14,6 +14,8 @@ READ_ME = (
     (HERE / "README.rst").read_text("utf-8") + "\n" + (HERE / "CHANGES.rst").read_text("utf-8")
 )
 
+# aleph/deadlines.py gives httpx2 a network backend; the tests of dripping servers say when that
+# changes.
 ALEPH = ["httpx2>=2.16,<3", "lxml>=4.9", "pymarc>=5", "python-stdnum>=1.19"]
 EXTRAS = {
     "aleph": ALEPH,

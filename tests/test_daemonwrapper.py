@@ -21,6 +21,13 @@ from edeposit.amqp.testing import wait_for
 SCRIPT = Path(__file__).parent / "daemons" / "plain.py"
 LONG = os.environ.get("EDEPOSIT_LONG_TESTS") == "1"
 
+needs_namespaces = pytest.mark.skipif(
+    os.geteuid() != 0
+    or subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"], check=False).returncode
+    != 0,
+    reason="namespaces are root's, and not in every container",
+)
+
 
 class Plain:
     """The plain daemon with files of its own."""
@@ -577,7 +584,7 @@ def test_a_user_without_a_home_gets_one_line(plain, action):
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+@needs_namespaces
 @pytest.mark.parametrize("action", ["start", "foreground"])
 @pytest.mark.parametrize(
     ("options", "problem"),
@@ -599,7 +606,7 @@ def test_a_pid_directory_that_is_full_or_read_only_is_one_line(plain, action, op
     assert done.stderr == f"plain: pid file {plain.pidfile}: {problem}\n"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a pid namespace")
+@needs_namespaces
 def test_a_daemon_that_is_process_1_can_be_asked_and_stopped(plain):
     outside = subprocess.Popen(
         ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
@@ -763,3 +770,47 @@ def test_ctrl_c_while_start_waits_is_no_traceback(plain):
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=10)
     assert (process.returncode, error) == (130, "")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_root_and_the_daemons_user_stop_it_together(open_plain, tmp_path):
+    plain = open_plain
+    plain.run_dir.mkdir(mode=0o755)
+    for path in (plain.run_dir, plain.run_dir.parent):
+        os.chown(path, 65534, 65534)
+    file = plain.run_dir.parent / "file"
+    plain.mode("slow-end", PLAIN_SECONDS="2", PLAIN_FILE=str(file))
+
+    def as_nobody(action):
+        return subprocess.Popen(
+            [sys.executable, "-c", AS_NOBODY, str(SCRIPT.parent), action],
+            env=plain.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    _, error = as_nobody("start").communicate(timeout=20)
+    assert error == ""
+    commands = [plain.popen("stop")]
+    wait_for((plain.run_dir / "plain.stop").exists, what="root stops it")
+    commands.append(as_nobody("stop"))
+    for command in commands:
+        command.communicate(timeout=20)
+        assert command.returncode == 0
+    assert file.read_text() == "finished"
+
+
+@pytest.mark.parametrize("name", ["plain.pid", "plain.status", "plain.stop"])
+def test_a_fifo_in_place_of_a_file_holds_up_no_command(plain, name):
+    plain("start")
+    pid = plain.pid()
+    (plain.run_dir / name).unlink(missing_ok=True)
+    os.mkfifo(plain.run_dir / name)
+    try:
+        for action in ("status", "stop"):
+            assert plain(action)[0] in (0, 1, 3, 4)
+    finally:
+        (plain.run_dir / name).unlink(missing_ok=True)
+        if is_alive(pid):
+            os.kill(pid, signal.SIGKILL)

@@ -321,7 +321,8 @@ class BrokerDaemon(DaemonRunnerWrapper):
             raise StartError(str(self._start_failure))
 
     def _close_copy(self) -> None:
-        """In a forked child: it would keep the connection open when this process has died."""
+        """In a forked child: it would keep connection and lock when this process has died."""
+        self._journal.close_copy()
         if self._link is not None and self._link.connection is not None:
             self._link.connection.close_copy()
 
