@@ -171,7 +171,7 @@ def scrub(text: str) -> str:
 
 
 def _without_password(word: str) -> str:
-    """Blank what stands between the user's colon and the last ``@``.
+    """Blank what is between the user's colon and the last ``@``.
 
     A password may hold ``/`` and ``@``, so a path with an ``@`` is blanked, too.
     """

@@ -125,7 +125,7 @@ class SenderDaemon(PikaDaemon, wraps_body=True):
             self.drain()
 
     def drain(self) -> None:
-        """Tell the work to end, let it; called again: leave at once."""
+        """Tell the work to end, wait for it; called again: exit at once."""
         self._end.set()
         super().drain()
 

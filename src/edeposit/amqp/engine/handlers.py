@@ -1,7 +1,7 @@
 """The handler threads: they run the user's code, and survive it.
 
-A delivery is either in the pool's table of what waits or has been begun, never both: whoever takes
-it out of the table (a handler thread to run it, the I/O thread to withdraw it) has it alone.
+A delivery that waits is in the pool's table; it is taken out by a handler thread to run it, or by
+the I/O thread to withdraw it, and whichever thread takes it has it alone.
 """
 
 import logging

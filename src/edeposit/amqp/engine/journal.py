@@ -108,7 +108,7 @@ class Journal:
         data = b"".join(lines) + _END
         try:
             if self._file is not None:
-                # One write, then the cut: what a death in between leaves ends at the mark.
+                # One write, then the cut: after a death in between the mark ends the entries.
                 os.pwrite(self._file, data, 0)
                 os.ftruncate(self._file, len(data))
         except OSError as error:
