@@ -193,4 +193,4 @@ def _belongs_to_the_broker() -> bool:
     the management port? Only this machine's kernel can tell."""
     host = settings.RABBITMQ_HOST
     users = listening_users(host, _MANAGEMENT_PORT)
-    return bool(users) and users <= listening_users(host, int(settings.RABBITMQ_PORT)) | {0}
+    return bool(users) and users <= listening_users(host, int(settings.RABBITMQ_PORT))
