@@ -14,7 +14,6 @@ class Place(NamedTuple):
     Attributes:
         service: its name, for error texts.
         exchange: of its requests and answers.
-        in_queue: the daemon's.
         in_key: routing key of requests.
         out_key: routing key of answers.
         prefix: of both keys, as the user wants it; empty: none.
@@ -22,7 +21,6 @@ class Place(NamedTuple):
 
     service: str
     exchange: str
-    in_queue: str
     in_key: str
     out_key: str
     prefix: str
