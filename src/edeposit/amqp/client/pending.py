@@ -48,6 +48,7 @@ class Request:
     Attributes:
         inbox: gets messages (properties, body), or an exception; None when the broker has
             confirmed a request that is not answered here.
+        may_have_prefix: its routing key may be that of the reply queue.
     """
 
     def __init__(self, uuid: str, outgoing: Outgoing, wants_answer: bool) -> None:
@@ -55,6 +56,7 @@ class Request:
         self.outgoing = outgoing
         self.wants_answer = wants_answer
         self.is_confirmed = False
+        self.may_have_prefix = wants_answer
         self.inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._state = _State.UNSENT
         self._lock = threading.Lock()

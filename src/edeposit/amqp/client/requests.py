@@ -156,7 +156,7 @@ class Requests(Session):
             del self._unsent[request]
             if request.begin():
                 outgoing = request.outgoing
-                if request.wants_answer and self._has_prefix:
+                if request.may_have_prefix and self._has_prefix:
                     outgoing.routing_key = self._own_key
                 link.publish(outgoing)
         if not self._unsent:
@@ -167,6 +167,7 @@ class Requests(Session):
         plain_key = self._place.request_key
         if isinstance(error, UnroutableError) and outgoing.routing_key != plain_key:
             # Not RabbitMQ, or the caller has given a BCC header: the plain key decides.
+            request.may_have_prefix = False
             outgoing.routing_key = plain_key
             self._unsent[request] = None
         elif error is not None:
