@@ -89,6 +89,7 @@ class Requests(Session):
         )
         outgoing = Outgoing(self._place.exchange, key, body, properties, self._on_published)
         request = outgoing.owner = Request(uuid, outgoing, wants_answer)
+        request.may_have_prefix = wants_answer and "BCC" not in headers
         self._requests[uuid] = request
         try:
             self.post(self._add, request)
@@ -166,7 +167,7 @@ class Requests(Session):
         request: Request = outgoing.owner
         plain_key = self._place.request_key
         if isinstance(error, UnroutableError) and outgoing.routing_key != plain_key:
-            # Not RabbitMQ, or the caller has given a BCC header: the plain key decides.
+            # Nothing is bound to the service's key, or this broker knows no BCC.
             request.may_have_prefix = False
             outgoing.routing_key = plain_key
             self._unsent[request] = None
