@@ -12,13 +12,14 @@ BINDIR  ?= /usr/local/bin
 EXTRAS  ?= all
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: help setup packages test-packages demo test lint types docs install uninstall dist chaos matrix bench clean
+.PHONY: help setup packages test-packages demo test lint types docs manual install uninstall dist chaos matrix bench clean
 
 help:
 	@echo "make demo   everything in action: broker, scanner, daemons, requests, answers"
 	@echo "make test   lint, types, docs and all tests"
 	@echo "make docs   the documentation, into docs/_build/html"
 	@echo "make bench  the benchmarks (minutes)"
+	@echo "make manual man pages and shell completion, into manual/ (committed)"
 	@echo "make install    programs, units and account into the system (PREFIX=$(PREFIX)); make uninstall"
 	@echo "make dist   sdist and wheel, into dist/"
 	@echo "make setup  only what the others need: Debian packages and $(VENV)"
@@ -62,6 +63,10 @@ types: setup
 docs: setup
 	@echo "== docs"
 	@$(VENV)/bin/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+
+manual: setup
+	@echo "== man pages and completion"
+	@$(PYTHON) scripts/write-manual
 
 # Needs nothing of `make setup`. PREFIX is the environment, BINDIR where the commands go.
 install:

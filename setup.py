@@ -1,6 +1,7 @@
 """edeposit.amqp: Python functions as Unix daemons behind RabbitMQ."""
 
 import re
+from glob import glob
 from pathlib import Path
 
 from setuptools import find_namespace_packages, setup
@@ -13,6 +14,8 @@ READ_ME = (
     (HERE / "README.rst").read_text("utf-8") + "\n" + (HERE / "CHANGES.rst").read_text("utf-8")
 )
 
+# aleph/deadlines.py gives httpx2 a network backend; the tests of dripping servers say when that
+# changes.
 ALEPH = ["httpx2>=2.16,<3", "lxml>=4.9", "pymarc>=5", "python-stdnum>=1.19"]
 EXTRAS = {
     "aleph": ALEPH,
@@ -44,6 +47,7 @@ EXTRAS = {
 TESTING = EXTRAS["testing"]
 EXTRAS["all"] = sorted({need for needs in EXTRAS.values() for need in needs} - set(TESTING))
 DEVELOPMENT = [
+    "argparse-manpage",
     "beautifulsoup4",
     "build",
     "clamd",
@@ -59,6 +63,7 @@ DEVELOPMENT = [
     "pytest-xdist",
     "requests",
     "ruff",
+    "shtab",
     "sphinx",
     "twine",
     "types-PyYAML",
@@ -91,10 +96,8 @@ setup(
     },
     # In share/ of the environment: what an operator copies, or `make install` uses.
     data_files=[
-        (
-            "share/edeposit-amqp/systemd",
-            sorted(str(path.relative_to(HERE)) for path in HERE.glob("systemd/*")),
-        )
+        (f"share/edeposit-amqp/{directory}", sorted(glob(f"{directory}/*", root_dir=HERE)))
+        for directory in ("systemd", "manual/man1", "manual/bash", "manual/zsh")
     ],
     scripts=sorted(str(path.relative_to(HERE)) for path in HERE.glob("bin/*.py")),
     install_requires=[

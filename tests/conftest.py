@@ -1,6 +1,19 @@
 """The project's own tests use its test kit as anybody else would."""
 
+import pytest
+
 pytest_plugins = ["edeposit.amqp.testing.pytest_plugin"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Hostile texts are logged; what a worker reports has to be UTF-8."""
+    report = yield
+    report.sections = [
+        (name, text.encode("utf-8", "backslashreplace").decode("utf-8"))
+        for name, text in report.sections
+    ]
+    return report
 
 
 def pytest_xdist_make_scheduler(config, log):

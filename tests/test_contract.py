@@ -134,3 +134,19 @@ def test_a_parked_copy_has_the_reason_and_nothing_the_broker_acts_on():
     assert "CC" in original.headers
     only = eh.parked_properties(original, "r", "e", "k", True)
     assert len(only.headers) == 3
+
+
+def test_a_services_headers_are_prefixed_short_and_never_our_own_names():
+    said = {"engine": "x" * 1000, "progress": True, "exact": True, "url": "amqp://u:secret@host/"}
+    said |= {f"more-{number}": number for number in range(100)}
+    headers = eh.headers_from(said)
+    assert len(headers) < 20
+    assert headers["x-edeposit-engine"] == "x" * 256
+    assert headers["x-edeposit-exact"] is True
+    assert "x-edeposit-progress" not in headers
+    assert "secret" not in headers["x-edeposit-url"]
+
+
+def test_a_callers_parameters_are_its_headers_with_our_prefix():
+    headers = {"x-edeposit-charset": "cp1250", "UUID": "u", "x-other": 1}
+    assert eh.parameters_in(headers) == {"charset": "cp1250"}

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -19,6 +20,13 @@ from edeposit.amqp.testing import wait_for
 
 SCRIPT = Path(__file__).parent / "daemons" / "plain.py"
 LONG = os.environ.get("EDEPOSIT_LONG_TESTS") == "1"
+
+needs_namespaces = pytest.mark.skipif(
+    os.geteuid() != 0
+    or subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"], check=False).returncode
+    != 0,
+    reason="namespaces are root's, and not in every container",
+)
 
 
 class Plain:
@@ -576,7 +584,7 @@ def test_a_user_without_a_home_gets_one_line(plain, action):
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+@needs_namespaces
 @pytest.mark.parametrize("action", ["start", "foreground"])
 @pytest.mark.parametrize(
     ("options", "problem"),
@@ -598,7 +606,7 @@ def test_a_pid_directory_that_is_full_or_read_only_is_one_line(plain, action, op
     assert done.stderr == f"plain: pid file {plain.pidfile}: {problem}\n"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a pid namespace")
+@needs_namespaces
 def test_a_daemon_that_is_process_1_can_be_asked_and_stopped(plain):
     outside = subprocess.Popen(
         ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
@@ -655,9 +663,20 @@ def test_what_fails_at_the_end_does_not_hide_the_first_error(plain):
     assert plain.count_exits() == 1
 
 
+@pytest.fixture
+def open_plain():
+    """The daemon with files where other users can look; pytest's own directories are closed."""
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        plain = Plain(Path(directory))
+        yield plain
+        plain.environment["STOP_TIMEOUT"] = "0"
+        plain("stop")
+
+
 @pytest.mark.parametrize("how", ["as a user of its own", "default"])
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_another_user_sees_a_daemon_that_runs(plain, how):
+def test_another_user_sees_a_daemon_that_runs(open_plain, how):
     """As joe, of a daemon of root's or of a service account in /run/edeposit."""
     script = """
 import sys
@@ -665,11 +684,9 @@ from pathlib import Path
 from edeposit.amqp.process import directory
 directory.SYSTEM = Path(sys.argv.pop(1))
 """
+    plain = open_plain
     place = plain.run_dir / "account" if how != "default" else plain.run_dir
     place.mkdir(mode=0o755, parents=True)
-    for parent in list(plain.run_dir.parents)[:4]:
-        if parent != Path("/tmp") and parent != Path("/"):
-            parent.chmod(parent.stat().st_mode | 0o011)
     plain.environment["PID_DIR"] = str(place)
     assert plain("start")[0] == 0
     pid = int((place / "plain.pid").read_text())
@@ -691,3 +708,109 @@ directory.SYSTEM = Path(sys.argv.pop(1))
     assert (asked.returncode, asked.stderr) == (0, "")
     assert asked.stdout.startswith(f"plain is running (pid {pid}): running since ")
     assert plain("stop")[0] == 0
+
+
+def test_a_relative_pid_dir_is_one_of_the_caller(plain, tmp_path):
+    plain.environment["PID_DIR"] = "run"
+    for action, code in (("start", 0), ("status", 0), ("stop", 0), ("status", 3)):
+        done = subprocess.run(
+            [sys.executable, str(SCRIPT), action], cwd=tmp_path, env=plain.environment, check=False
+        )
+        assert done.returncode == code
+        assert plain.pidfile.exists() == (code == 0 and action != "stop")
+
+
+def test_status_says_where_it_has_looked(plain, tmp_path):
+    del plain.environment["PID_DIR"]
+    plain.environment.pop("XDG_RUNTIME_DIR", None)
+    code, out, _ = plain("status")
+    assert code in (3, 4)
+    if code == 3:
+        assert out.startswith("plain is not running (looked in ")
+        assert out.endswith("/run/edeposit).")
+
+
+def test_what_was_started_before_the_daemon_is_not_ended_with_it(plain):
+    code = """
+import subprocess, sys
+sys.path.insert(0, sys.argv.pop(1))
+before = subprocess.Popen(["sleep", "600"])
+import plain
+daemon = plain.Plain("plain")
+assert daemon.foreground() == 0
+assert before.poll() is None
+before.kill()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(SCRIPT.parent)],
+        env={**plain.environment, "PLAIN_MODE": "return"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_restart_with_a_wrong_setting_stops_nothing(plain):
+    plain("start")
+    pid = plain.pid()
+    plain.environment["RABBITMQ_HEARTBEAT"] = "sixty"
+    code, _, error = plain("restart")
+    assert code == 1
+    assert "RABBITMQ_HEARTBEAT" in error
+    assert plain.pid() == pid
+    assert is_alive(pid)
+
+
+def test_ctrl_c_while_start_waits_is_no_traceback(plain):
+    plain.mode("wait-for-file", PLAIN_FILE="/nonexistent/file")
+    process = plain.popen("start")
+    wait_for(lambda: plain("status")[0] == 0, what="it waits")
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=10)
+    assert (process.returncode, error) == (130, "")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_root_and_the_daemons_user_stop_it_together(open_plain, tmp_path):
+    plain = open_plain
+    plain.run_dir.mkdir(mode=0o755)
+    for path in (plain.run_dir, plain.run_dir.parent):
+        os.chown(path, 65534, 65534)
+    file = plain.run_dir.parent / "file"
+    plain.mode("slow-end", PLAIN_SECONDS="2", PLAIN_FILE=str(file))
+
+    def as_nobody(action):
+        return subprocess.Popen(
+            [sys.executable, "-c", AS_NOBODY, str(SCRIPT.parent), action],
+            env=plain.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    _, error = as_nobody("start").communicate(timeout=20)
+    assert error == ""
+    commands = [plain.popen("stop")]
+    wait_for((plain.run_dir / "plain.stop").exists, what="root stops it")
+    commands.append(as_nobody("stop"))
+    for command in commands:
+        command.communicate(timeout=20)
+        assert command.returncode == 0
+    assert file.read_text() == "finished"
+
+
+@pytest.mark.parametrize("name", ["plain.pid", "plain.status", "plain.stop"])
+def test_a_fifo_in_place_of_a_file_holds_up_no_command(plain, name):
+    plain("start")
+    pid = plain.pid()
+    (plain.run_dir / name).unlink(missing_ok=True)
+    os.mkfifo(plain.run_dir / name)
+    try:
+        for action in ("status", "stop"):
+            assert plain(action)[0] in (0, 1, 3, 4)
+    finally:
+        (plain.run_dir / name).unlink(missing_ok=True)
+        if is_alive(pid):
+            os.kill(pid, signal.SIGKILL)

@@ -97,3 +97,12 @@ def test_the_tutorial(machine, tmp_path):
 
 def test_the_readme(machine, tmp_path):
     assert walk("README.rst", machine, tmp_path) >= 4
+
+
+def test_the_upgrade_page(machine, tmp_path):
+    try:
+        assert walk("docs/upgrade.rst", machine, tmp_path) >= 3
+    finally:
+        subprocess.run(
+            ["edeposit_amqp_antivirusd.py", "stop"], env=machine, capture_output=True, check=False
+        )

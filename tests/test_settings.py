@@ -8,6 +8,8 @@ import sys
 import pytest
 
 from edeposit.amqp import settings
+from edeposit.amqp.engine.parameters import getConParams
+from edeposit.amqp.errors import StartError
 from edeposit.amqp.settings import SettingsError
 
 
@@ -264,3 +266,61 @@ def test_a_byte_order_mark_does_not_matter(config):
 def test_declared_constants_are_settings_and_nothing_else():
     assert "RABBITMQ_HOST" not in vars(settings)
     assert {"RABBITMQ_HOST", "PID_DIR", "LOG_LEVEL"} <= set(settings.get_all_constants())
+
+
+# --- accounts, URL and values set at run time -------------------------------------------------
+
+
+def test_a_url_replaces_host_port_account_and_tls(monkeypatch):
+    monkeypatch.setenv("RABBITMQ_HOST", "ignored")
+    monkeypatch.setenv("RABBITMQ_URL", "amqps://lib%40rary:p%2Fw@mq.example.org")
+    settings.reload()
+    assert (settings.RABBITMQ_HOST, settings.RABBITMQ_PORT) == ("mq.example.org", "5671")
+    assert settings.RABBITMQ_SSL is True
+    assert (settings.RABBITMQ_USER_NAME, settings.RABBITMQ_USER_PASSWORD) == ("lib@rary", "p/w")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://u:secret@h", "amqp://", "amqp://u:secret@h:x", "amqp://u:secret@h/vhost"]
+)
+def test_a_wrong_url_is_named_without_its_password(monkeypatch, url):
+    monkeypatch.setenv("RABBITMQ_URL", url)
+    with pytest.raises(settings.SettingsError, match="RABBITMQ_URL") as caught:
+        settings.reload()
+    assert "secret" not in str(caught.value)
+
+
+def test_a_password_comes_from_its_file_and_a_reload_reads_it_again(monkeypatch, tmp_path):
+    file = tmp_path / "password"
+    file.write_text("first\n", "utf-8")
+    monkeypatch.setenv("RABBITMQ_USER_PASSWORD_FILE", str(file))
+    settings.reload()
+    assert settings.RABBITMQ_USER_PASSWORD == "first"
+    file.write_text("second", "utf-8")
+    settings.reload()
+    assert settings.RABBITMQ_USER_PASSWORD == "second"
+    file.unlink()
+    with pytest.raises(settings.SettingsError, match="RABBITMQ_USER_PASSWORD_FILE"):
+        settings.reload()
+    assert settings.RABBITMQ_USER_PASSWORD == "second"
+
+
+def test_a_value_assigned_at_run_time_counts_everywhere():
+    settings.RABBITMQ_ALEPH_EXCHANGE = "elsewhere"
+    try:
+        assert settings.RABBITMQ_ALEPH_EXCHANGE == "elsewhere"
+        assert settings.get_amqp_settings()["aleph"]["exchange"] == "elsewhere"
+        with pytest.raises(settings.SettingsError):
+            settings.RABBITMQ_CONCURRENCY = "many"
+    finally:
+        settings.reload()
+
+
+def test_guest_goes_over_the_network_only_if_that_is_said(monkeypatch):
+    monkeypatch.setenv("RABBITMQ_HOST", "mq.example.org")
+    settings.reload()
+    with pytest.raises(StartError, match="RABBITMQ_ALLOW_GUEST"):
+        getConParams("x")
+    monkeypatch.setenv("RABBITMQ_ALLOW_GUEST", "yes")
+    settings.reload()
+    assert getConParams("x").host == "mq.example.org"

@@ -860,7 +860,10 @@ def test_call_checks_a_file_unless_told_not_to(tool, echo):
 
 
 def test_call_of_a_service_that_nobody_serves(tool, echo):
-    echo.channel.queue_unbind("daemon", "echo", "request")
+    # Also without the binding that a client makes for itself.
+    echo.daemon.terminate()
+    echo.daemon.wait(20)
+    echo.channel.queue_delete("daemon")
     result = tool("--call", "Echo(1)", host="echo")
     failed(result, re.compile(".*NO_ROUTE.*'echo'.*'request'.*\n"))
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -109,14 +110,19 @@ while True:
 """
 
 
+@pytest.fixture
+def open_directory():
+    """A directory of another user's; pytest's own are closed to it."""
+    with tempfile.TemporaryDirectory() as directory:
+        os.chown(directory, 65534, 65534)
+        yield Path(directory)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_the_logrotate_example_takes_no_log_away_from_a_daemon_of_another_user(tmp_path):
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent not in (Path("/"), Path("/tmp")):
-            parent.chmod(0o755)
-    directory = tmp_path / "log"
-    directory.mkdir()
-    os.chown(directory, 65534, 65534)
+def test_the_logrotate_example_takes_no_log_away_from_a_daemon_of_another_user(
+    tmp_path, open_directory
+):
+    directory = open_directory
     log = directory / "x.log"
     example = tmp_path / "example"
     text = (SYSTEMD / "edeposit-amqp.logrotate").read_text("utf-8")

@@ -90,6 +90,8 @@ def test_dates(text, cleaned):
         ("", "", ""),
         ("979-0-2601-0748-9 (brož.)", "", "brož."),
         ("9790260107489", "", ""),
+        ("ISMN 979-0-2601-0748-9 (brož.)", "", "brož."),
+        ("M-2601-0748-9 (váz.)", "", "váz."),
     ],
 )
 def test_an_isbn_and_what_follows_it(text, number, rest):

@@ -267,12 +267,24 @@ def test_an_export_without_a_whole_answer_has_an_unknown_outcome_in_time(reply):
 
 
 @pytest.mark.parametrize(
-    "url", ["http://127.0.0.1:1/form", "ftp://x/form", "http://[::1/form", "x"]
+    "url",
+    ["http://127.0.0.1:1/form", "ftp://x/form", "http://[::1/form", "x", f"http://{'a' * 70}.cz"],
 )
 def test_a_form_that_is_not_there_gets_nothing(url):
     settings.substitute_globals({"ALEPH_EXPORT_URL": url})
     with pytest.raises(ExportException, match="Nothing was exported"):
         exportEPublication(BOOK)
+
+
+def test_a_password_in_an_address_stays_in_the_settings():
+    address = "http://user:secret@127.0.0.1:1"
+    settings.substitute_globals(
+        {"ALEPH_URL": address, "ALEPH_EXPORT_URL": address, "ALEPH_RETRIES": 0}
+    )
+    for call in (lambda: exportEPublication(BOOK), TitleQuery("x").getCountResult):
+        with pytest.raises((ExportException, AlephException)) as caught:
+            call()
+        assert "secret" not in str(caught.value)
 
 
 def test_a_redelivered_export_is_not_sent_again(simulator):

@@ -90,6 +90,22 @@ def test_without_alerts_what_is_within_the_limits_is_scanned(monkeypatch):
                 antivirus.save_and_scan("a", b64(data))
 
 
+def test_a_size_that_is_a_lie_costs_no_more_than_the_limit(clamd, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        probing.Sight, "_ask", lambda self, kind, size, deadline: asked.append(size)
+    )
+    sight = probing.Sight(clamd_identity())
+    for size in (2**63, 2**40, float("inf")):
+        assert not sight.sees("largest", antivirus.Deadline(5), size)
+        assert not sight.sees("members", antivirus.Deadline(5), size)
+    assert max(asked) == 200 * 1024**2
+
+
+def clamd_identity():
+    return probing.clamd.Identity("ClamAV", 1)
+
+
 def test_a_restarted_clamd_is_asked_again(monkeypatch):
     with ClamdServer() as server:
         lead_to(monkeypatch, server)

@@ -192,7 +192,7 @@ def test_an_old_configuration_is_brought_up_to_date_once(paths):
     config = paths / "clamd.conf"
     config.write_text(
         "Example\nMaxThreads 2\n#LogTime no\nAllowSupplementaryGroups true\nStatsEnabled no\n"
-        "MaxConnectionQueueLength 30\nStreamMaxLength 7M\n"
+        "ScanMail no\nMaxConnectionQueueLength 30\nStreamMaxLength 7M\n"
     )
     done = init("-c", str(config))
     assert (done.returncode, done.stderr) == (0, "")
@@ -204,6 +204,9 @@ def test_an_old_configuration_is_brought_up_to_date_once(paths):
         "MaxConnectionQueueLength 30",
         "StreamMaxLength 7M",
         "AlertExceedsMax true",
+        "ScanMail true",
+        "ScanPDF true",
+        "ScanOLE2 true",
         "LocalSocketMode 660",
         "User clamav",
     ):

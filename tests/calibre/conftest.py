@@ -1,6 +1,10 @@
 """Books in every format, made once by the real calibre, and settings of each test's own."""
 
 import base64
+import contextlib
+import os
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +36,30 @@ def clean_settings(monkeypatch, tmp_path):
     yield
     monkeypatch.undo()
     settings.reload()
+
+
+@pytest.fixture
+def in_directory():
+    """Conversions work below a directory of the test, which must be empty in the end."""
+    # Not pytest's: the account that converts has to get through.
+    with tempfile.TemporaryDirectory(prefix="edeposit-test-") as name:
+        path = Path(name)
+        path.chmod(0o755)
+        settings.substitute_globals({"TMP_PATH": name})
+        yield path
+        assert list(path.iterdir()) == []
+
+
+def ebook_converts(directory):
+    """How many processes of conversions below a directory there are, in it or where it was."""
+    places = {(info.st_dev, info.st_ino) for info in map(os.stat, directory.iterdir())}
+    count = 0
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if b"ebook-convert\0input." in (path / "cmdline").read_bytes():
+                info = (path / "cwd").stat()
+                count += not info.st_nlink or (info.st_dev, info.st_ino) in places
+    return count
 
 
 class _Books(dict):

@@ -1,11 +1,9 @@
 """Conversions by the real ebook-convert: formats, bad input, hostile input, limits."""
 
-import contextlib
 import io
 import os
 import re
 import subprocess
-import tempfile
 import threading
 import time
 import zipfile
@@ -30,19 +28,7 @@ from edeposit.amqp.serializers.errors import SerializationError
 from edeposit.amqp.service import class_table
 from edeposit.amqp.testing import wait_for
 
-from .conftest import HTML, SENTENCE, b64, unb64
-
-
-@pytest.fixture
-def in_directory():
-    """Conversions work below a directory of the test's, which must be empty in the end."""
-    # Not pytest's: the account that converts has to get through.
-    with tempfile.TemporaryDirectory(prefix="edeposit-test-") as name:
-        path = Path(name)
-        path.chmod(0o755)
-        settings.substitute_globals({"TMP_PATH": name})
-        yield path
-        assert list(path.iterdir()) == []
+from .conftest import HTML, SENTENCE, b64, ebook_converts, unb64
 
 
 def text_of(data, name):
@@ -54,15 +40,6 @@ def text_of(data, name):
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         pages = [archive.read(n).decode() for n in archive.namelist() if "htm" in n]
     return "\n".join(re.sub(r"<[^>]+>", "", page) for page in pages)
-
-
-def ebook_converts():
-    """How many processes of conversions there are."""
-    count = 0
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            count += b"ebook-convert\0input." in path.read_bytes()
-    return count
 
 
 # --- formats ------------------------------------------------------------------------------------
@@ -242,7 +219,7 @@ def test_a_conversion_that_takes_too_long_is_ended_with_its_children(in_director
     ):
         convert("html", "pdf", b64(LARGE))
     assert time.monotonic() - started < 30
-    wait_for(lambda: ebook_converts() == 0, what="no converter is left")
+    wait_for(lambda: ebook_converts(in_directory) == 0, what="no converter is left")
 
 
 @pytest.mark.parametrize("fence", ["auto", "never"])
@@ -259,12 +236,12 @@ def test_the_end_of_the_daemon_ends_conversions(in_directory, fence, monkeypatch
 
     thread = threading.Thread(target=work)
     thread.start()
-    wait_for(lambda: ebook_converts() > 0, what="it converts")
+    wait_for(lambda: ebook_converts(in_directory) > 0, what="it converts")
     service.on_exit()
     thread.join(20)
     assert not thread.is_alive()
     assert len(failures) == 1
-    wait_for(lambda: ebook_converts() == 0, what="no converter is left")
+    wait_for(lambda: ebook_converts(in_directory) == 0, what="no converter is left")
     with pytest.raises(OSError, match="the daemon ends"):
         convert("html", "epub", b64(HTML))
 

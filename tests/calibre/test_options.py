@@ -22,8 +22,7 @@ from edeposit.amqp.calibre.structures import (
 )
 from edeposit.amqp.testing import wait_for
 
-from .conftest import HTML, SENTENCE, b64, unb64
-from .test_conversion import ebook_converts
+from .conftest import HTML, SENTENCE, b64, ebook_converts, unb64
 
 # No tool of this machine writes them: not tried with a book, only for their options.
 CANNOT_BE_MADE = {"cbr", "chm", "djvu", "prc", "azw", "odt"}
@@ -177,7 +176,7 @@ def test_the_number_of_processes_is_bounded():
     assert "Resource temporarily unavailable" in out
 
 
-def test_a_conversion_is_cancelled_by_its_uuid():
+def test_a_conversion_is_cancelled_by_its_uuid(in_directory):
     large = "<html><body>" + "".join(f"<h1>{n}</h1><p>{SENTENCE * 40}</p>" for n in range(2000))
     outcome = []
 
@@ -196,7 +195,7 @@ def test_a_conversion_is_cancelled_by_its_uuid():
     assert mine == ConversionCancelled("u-7", True)
     thread.join(20)
     assert len(outcome) == 1
-    wait_for(lambda: ebook_converts() == 0, what="no converter is left")
+    wait_for(lambda: ebook_converts(in_directory) == 0, what="no converter is left")
     assert runner._running == {}
 
 

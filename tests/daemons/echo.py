@@ -114,11 +114,6 @@ def react(message, send_back):
         send(correlation_id=uuid_module.uuid4())
     if what == "abort":
         os.abort()
-    if what == "kill-thread":
-        # The exception is raised when the thread next wakes up, outside of this handler.
-        kill = ctypes.pythonapi.PyThreadState_SetAsyncExc
-        me = ctypes.c_ulong(threading.get_ident())
-        threading.Timer(0.3, lambda: kill(me, ctypes.py_object(SystemExit))).start()
     if what == "fork":
         child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
         child.start()
@@ -130,6 +125,11 @@ def react(message, send_back):
     if what == "print":
         print(argument)
         print(argument, file=sys.stderr)
+    if what == "kill-thread":
+        # The exception is raised when the thread next wakes up, outside of this handler.
+        kill = ctypes.pythonapi.PyThreadState_SetAsyncExc
+        me = ctypes.c_ulong(threading.get_ident())
+        threading.Timer(0.3, lambda: kill(me, ctypes.py_object(SystemExit))).start()
     if what == "hold-gil":
         # Catastrophic backtracking in C code: no other thread gets a turn meanwhile.
         re.match(r"(a+)+$", "a" * argument + "b")

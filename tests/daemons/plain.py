@@ -40,7 +40,7 @@ class Plain(DaemonRunnerWrapper):
                 time.sleep(600)
             finally:
                 time.sleep(float(os.environ["PLAIN_SECONDS"]))
-                with open(os.environ["PLAIN_FILE"], "w", encoding="ascii") as file:
+                with open(os.environ["PLAIN_FILE"], "w", encoding="utf-8") as file:
                     file.write("finished")
         if MODE == "fail-twice":
             raise ValueError("the first error")
@@ -63,7 +63,7 @@ class Plain(DaemonRunnerWrapper):
                 time.sleep(0.0005)
             self.set_state("written")
         if MODE == "files":
-            with open(os.environ["PLAIN_FILE"], "w", encoding="ascii") as file:
+            with open(os.environ["PLAIN_FILE"], "w", encoding="utf-8") as file:
                 file.write("x")
         if MODE == "own-loop":
             self.loop()
@@ -82,7 +82,7 @@ class Plain(DaemonRunnerWrapper):
                     return
 
     def onExit(self):
-        with open(os.environ["PLAIN_EXITS"], "a", encoding="ascii") as file:
+        with open(os.environ["PLAIN_EXITS"], "a", encoding="utf-8") as file:
             file.write("exit\n")
         if MODE == "fail-twice":
             raise KeyError("the second error")

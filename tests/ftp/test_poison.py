@@ -176,7 +176,7 @@ def test_texts_in_messages_and_logs_are_bounded_and_what_is_cut_is_counted(home)
         (home / f"m{number:03}.csv").write_text((";x" * 30_000 + "\n") * 8)
     (home / "book.pdf").write_bytes(b"book")
     with Broker(limit=1_000_000) as broker:
-        wait_for(lambda: broker.sent, 20, what="the import is sent")
+        wait_for(lambda: broker.sent, 60, what="the import is sent")
     ((request, _),) = broker.sent
     assert request.requests == [EbookFile(f"{home}/book.pdf", b"book")]
     assert len(request.error_log) < 100_000

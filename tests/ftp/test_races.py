@@ -263,3 +263,37 @@ def test_recursive_chmod_works_on_what_it_has_opened(home, secret, monkeypatch):
     monkeypatch.setattr(os, "open", swapping)
     api.recursive_chmod(str(home), 0o777)
     assert is_untouched(secret)
+
+
+def test_a_directory_that_vanishes_while_a_file_goes_back_costs_no_file(home, monkeypatch):
+    """The home is still there: the import is tried again, and nothing counts as gone."""
+    (home / "d").mkdir()
+    (home / "d" / "bad.csv").write_bytes(b"bad")
+    importer = Importer(Spool())
+    (candidate,) = importer.unlocked()
+    real = homefiles.make_directories
+
+    def vanishing(*_arguments):
+        raise FileNotFoundError(2, "removed by its owner", "d")
+
+    monkeypatch.setattr(homefiles, "make_directories", vanishing)
+    assert importer.run(candidate, told_by_log=True) is None
+    monkeypatch.setattr(homefiles, "make_directories", real)
+    assert importer.resume()
+    assert (home / "d" / "bad.csv").read_bytes() == b"bad"
+
+
+def test_files_of_a_directory_that_is_gone_are_kept_for_the_administrator(home):
+    settings.substitute_globals({"LOCK_ONLY_IN_HOME": False})
+    (home / "d").mkdir()
+    (home / "d" / "bad.csv").write_bytes(b"bad")
+    spool = Spool()
+    entry = spool.begin("garda", str(home), ("d",), "1")
+    decide(entry, collect(entry))
+    (home / "d").rmdir()
+    from edeposit.amqp.ftp.request_parser import advance
+
+    advance(entry)
+    assert entry.is_returned
+    (kept,) = (spool.path / "failed").glob("*/*")
+    assert kept.read_bytes() == b"bad"

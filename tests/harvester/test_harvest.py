@@ -433,6 +433,28 @@ def test_an_odd_number_of_a_page_costs_that_link_only(serve, tmp_path, number):
     assert site.paths("shop.example") == ["/", "/?p=2"]
 
 
+def test_an_unforeseen_error_in_a_list_page_costs_that_page_only(serve, tmp_path, monkeypatch):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "shop.yaml").write_text(
+        'start: ["http://shop.example/"]\nitem: div.b\nfields: {title: h2}\n'
+        'paginate: {pages: "a", url: "?p={page}"}\n'
+    )
+    pages = {f"/?p={n}": f'<div class="b"><h2>{n}</h2></div>'.encode() for n in (2, 3, 4)}
+    serve({"shop.example": {"/": b'<a>4</a><div class="b"><h2>1</h2></div>', **pages}})
+    settings.substitute_globals({"HARVESTER_SOURCES_DIR": str(tmp_path / "s")})
+    sound = crawl.Page
+
+    def broken(content, url, charset):
+        if url.endswith("3"):
+            raise RuntimeError("unforeseen")
+        return sound(content, url, charset)
+
+    monkeypatch.setattr(crawl, "Page", broken)
+    result = run("shop")["shop"]
+    assert [book.title for book in result.publications] == ["1", "2", "4"]
+    assert [str(error) for error in result.errors] == ["RuntimeError: unforeseen"]
+
+
 @pytest.mark.parametrize("link", ["http://shop.example/" + "x" * 10**6, "http://" + "y" * 10**6])
 def test_the_text_of_an_error_is_bounded(serve, tmp_path, link):
     (tmp_path / "s").mkdir()

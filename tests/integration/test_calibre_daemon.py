@@ -19,8 +19,8 @@ from edeposit.amqp.client import AMQPClient
 from edeposit.amqp.errors import RemoteError
 from edeposit.amqp.testing import wait_for
 
-from ..calibre.conftest import HTML, SENTENCE, b64, unb64
-from ..calibre.test_conversion import ebook_converts, zip_bomb
+from ..calibre.conftest import HTML, SENTENCE, b64, ebook_converts, unb64
+from ..calibre.test_conversion import zip_bomb
 from .programs import program
 
 # Some seconds of work.
@@ -69,7 +69,7 @@ def daemon_pid():
 
 def is_over(work):
     """No converter runs, and no working directory is left."""
-    return ebook_converts() == 0 and not list(work.iterdir())
+    return ebook_converts(work) == 0 and not list(work.iterdir())
 
 
 def test_a_book_is_converted_with_progress(daemon):
@@ -156,7 +156,7 @@ def test_two_requests_are_converted_at_the_same_time(daemon):
 def test_stop_in_the_middle_leaves_nothing_and_the_request_comes_back(daemon, monkeypatch):
     with AMQPClient("calibre") as client, ThreadPoolExecutor(1) as pool:
         call = pool.submit(client.call, ConversionRequest("html", "epub", b64(LARGE)), 120)
-        wait_for(lambda: ebook_converts() > 0, 20, "it converts")
+        wait_for(lambda: ebook_converts(daemon) > 0, 20, "it converts")
         os.kill(daemon_pid(), signal.SIGTERM)
         wait_for(lambda: "draining" in program(DAEMON, "status")[1], 10, "it drains")
         os.kill(daemon_pid(), signal.SIGTERM)  # the second one exits at once
@@ -169,9 +169,9 @@ def test_stop_in_the_middle_leaves_nothing_and_the_request_comes_back(daemon, mo
 def test_kill_minus_9_leaves_no_converter(daemon):
     with AMQPClient("calibre") as client, ThreadPoolExecutor(1) as pool:
         call = pool.submit(client.call, ConversionRequest("html", "epub", b64(LARGE)), 120)
-        wait_for(lambda: ebook_converts() > 0, 20, "it converts")
+        wait_for(lambda: ebook_converts(daemon) > 0, 20, "it converts")
         os.kill(daemon_pid(), signal.SIGKILL)
-        wait_for(lambda: ebook_converts() == 0, 5, "the converter has ended with its daemon")
+        wait_for(lambda: ebook_converts(daemon) == 0, 5, "the converter has ended with its daemon")
         assert program(DAEMON, "start")[0] == 0
         assert call.result(120).format == "epub"
     assert is_over(daemon)  # the new daemon has swept
@@ -203,7 +203,7 @@ def test_a_conversion_is_cancelled_and_options_travel_as_headers(daemon, rabbit,
     channel = connection.channel()
     request = {"__nt_name": "ConversionRequest", "input_format": "html", "output_format": "epub"}
     published(channel, "u-1", {**request, "b64_data": b64(LARGE)})
-    wait_for(lambda: ebook_converts() > 0, 20, "it converts")
+    wait_for(lambda: ebook_converts(daemon) > 0, 20, "it converts")
     published(channel, "u-2", {"__nt_name": "CancelConversion", "uuid": "u-1"})
     found = answers(channel, 2)
     assert json.loads(found["u-2"][1])["was_running"] is True

@@ -317,6 +317,7 @@ def test_a_child_keeps_neither_connection_nor_pid_file_of_a_killed_daemon(servic
         assert method.redelivered
         assert script("start")[0] == 0
         assert service.is_still_answering()
+        assert "are not counted" not in script.log()
     finally:
         os.kill(child, signal.SIGKILL)
 

@@ -255,6 +255,7 @@ def test_a_print_never_raises():
         sys.stderr.flush()
         sys.stdout.close()
         print("again")
+        print("to the original stream", file=sys.__stdout__, flush=True)
         with pytest.raises(TypeError):
             sys.stdout.write(b"bytes")
     os.close(full)
@@ -263,6 +264,7 @@ def test_a_print_never_raises():
 PRINTER = """
 import logging, os, sys, time
 from edeposit.amqp.process import logs
+logging.basicConfig()  # as the modules of others do
 logs.configure(sys.argv[1], "INFO", "x", redirect=False)
 started = time.monotonic()
 for number in range(20000):

@@ -17,7 +17,8 @@ def prefix(tmp_path):
     """An environment as pip leaves it, without its packages."""
     prefix = tmp_path / "prefix"
     shutil.copytree(ROOT / "bin", prefix / "bin")
-    shutil.copytree(ROOT / "systemd", prefix / "share" / "edeposit-amqp" / "systemd")
+    for name in ("systemd", "manual"):
+        shutil.copytree(ROOT / name, prefix / "share" / "edeposit-amqp" / name)
     return prefix
 
 
@@ -44,6 +45,8 @@ def test_every_program_becomes_a_command_and_every_shipped_file_has_a_place(inst
     shipped = {path.name for path in (ROOT / "systemd").iterdir()}
     assert len(installed) >= len(shipped) + len(list((ROOT / "bin").glob("*.py")))
     assert UNIT in installed
+    assert "usr/local/share/man/man1/edeposit_amqp_tool.py.1" in installed
+    assert "usr/local/share/bash-completion/completions/edeposit_amqp_tool.py" in installed
 
 
 def test_the_units_start_the_commands_where_they_are(installation, tmp_path):

@@ -17,9 +17,11 @@ import logging
 import os
 import re
 import stat
+import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from edeposit.amqp._setting import (
@@ -49,18 +51,26 @@ class Configuration:
         path: the file below ``$HOME`` and, if there is none, below ``/etc``: ``/edeposit/x.json``.
         override_variable: environment variable with the path of a file that is read instead.
         prefix: put before a setting's name to make its environment variable.
+        derive: is given all values, and returns those that follow from others and replace them;
+            may raise ``SettingsError``.
 
     Attributes:
         problems: what was wrong but could be ignored, one line each.
     """
 
     def __init__(
-        self, table: Iterable[Setting], path: str, override_variable: str = "", prefix: str = ""
+        self,
+        table: Iterable[Setting],
+        path: str,
+        override_variable: str = "",
+        prefix: str = "",
+        derive: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None,
     ) -> None:
         self._table = {setting.name: setting for setting in table}
         self._path = path
         self._override_variable = override_variable
         self._prefix = prefix
+        self._derive = derive
         self._lock = threading.RLock()
         self._loaded: _Loaded | None = None
 
@@ -157,10 +167,22 @@ class Configuration:
     ) -> Callable[[str], Any]:
         """A module's ``__getattr__`` (PEP 562), by which its settings are its attributes.
 
+        Assigning to such an attribute substitutes the setting, checked like a file's value.
+
         Args:
             module: its name.
             derived: settings that, when they are empty, follow from others.
         """
+        configuration = self
+
+        class SettingsModule(ModuleType):
+            def __setattr__(self, name: str, value: Any) -> None:
+                if name in configuration.table:
+                    configuration.substitute({name: value})
+                else:
+                    super().__setattr__(name, value)
+
+        sys.modules[module].__class__ = SettingsModule
 
         def get(name: str) -> Any:
             if name not in self._table:
@@ -203,6 +225,11 @@ class Configuration:
         except SettingsError as error:
             loaded.errors = dict.fromkeys(self._table, error)
         self._read_environment(loaded)
+        if self._derive is not None:
+            try:
+                loaded.values.update(self._derive(loaded.values))
+            except SettingsError as error:
+                loaded.errors[error.setting] = error
         return loaded
 
     def _read_file(self, path: Path, loaded: "_Loaded") -> None:

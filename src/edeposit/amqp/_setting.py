@@ -17,7 +17,15 @@ _EXPECTED = {
 
 
 class SettingsError(ValueError):
-    """A configuration file or environment variable is wrong; the text is one line."""
+    """A configuration file or environment variable is wrong; the text is one line.
+
+    Attributes:
+        setting: name of the setting that is wrong; empty if it is not a single one.
+    """
+
+    def __init__(self, text: str, setting: str = "") -> None:
+        super().__init__(text)
+        self.setting = setting
 
 
 class Setting(NamedTuple):

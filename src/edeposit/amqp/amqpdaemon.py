@@ -19,8 +19,8 @@ import pika
 from pika.spec import Basic, BasicProperties
 
 from edeposit.amqp import contract, settings
+from edeposit.amqp._request import Request, answer_key, request_of, uuid_of
 from edeposit.amqp.contract import (
-    ACCEPT_ENCODING_HEADER,
     EXCEPTION_CONTENT_TYPE,
     PROGRESS_HEADER,
 )
@@ -37,72 +37,7 @@ logger = logging.getLogger(__name__)
 
 NO_UUID = "No UUID provided, message ignored."
 
-# Passed on from request to answer: W3C trace context, so that a trace spans both.
-_PASSED_ON = ("traceparent", "tracestate")
-_PASSED_ON_LIMIT = 512
-
 ReactFn = Callable[..., Any]
-
-
-class _Request:
-    """What answering a request needs to know of it."""
-
-    __slots__ = (
-        "accept_encoding",
-        "answer_headers",
-        "correlation_id",
-        "delivery",
-        "headers",
-        "parameters",
-        "priority",
-        "reply_to",
-        "routing_key",
-        "uuid",
-        "wants_progress",
-    )
-
-    def __init__(
-        self,
-        uuid: Any,
-        routing_key: str,
-        properties: BasicProperties,
-        delivery: Delivery | None = None,
-    ) -> None:
-        self.uuid = uuid
-        self.routing_key = routing_key
-        self.delivery = delivery
-        self.reply_to = properties.reply_to if isinstance(properties.reply_to, str) else None
-        self.correlation_id = properties.correlation_id
-        self.priority = properties.priority
-        headers = properties.headers or {}
-        self.wants_progress = headers.get(PROGRESS_HEADER) is True
-        self.accept_encoding = headers.get(ACCEPT_ENCODING_HEADER)
-        self.parameters = contract.parameters_in(headers)
-        self.answer_headers: dict[str, Any] = {}
-        self.headers = {
-            name: value
-            for name in _PASSED_ON
-            if isinstance(value := headers.get(name), str) and len(value) <= _PASSED_ON_LIMIT
-        }
-
-
-class _AnswerKey(str):
-    """An answer's routing key that carries its request through a user's override."""
-
-    request: _Request
-
-
-def _answer_key(request: _Request) -> _AnswerKey:
-    key = _AnswerKey(request.routing_key)
-    key.request = request
-    return key
-
-
-def _request_of(uuid: str, routing_key: str) -> _Request:
-    request = getattr(routing_key, "request", None)
-    if isinstance(request, _Request) and request.uuid == uuid:
-        return request
-    return _Request(uuid, routing_key, BasicProperties())
 
 
 class AMQPDaemon(PikaDaemon):
@@ -151,7 +86,7 @@ class AMQPDaemon(PikaDaemon):
 
     def jobKey(self, properties: BasicProperties) -> Any:
         """A redelivered request is recognised by its UUID."""
-        uuid = _uuid_of(properties)
+        uuid = uuid_of(properties)
         return uuid if uuid is None or isinstance(uuid, str) else repr(uuid)
 
     def onMessageReceived(
@@ -167,10 +102,12 @@ class AMQPDaemon(PikaDaemon):
         if request.uuid is None:
             return self._no_uuid(request, method_frame, body)
         try:
-            answer = self._react(decompress(body, properties.content_encoding), request)
+            if properties.content_encoding is not None:
+                body = decompress(body, properties.content_encoding)
+            answer = self._react(body, request)
             self._respond(request, serialize_bytes(answer))
         except BaseException as error:
-            self.process_exception(error, request.uuid, _answer_key(request), body)
+            self.process_exception(error, request.uuid, answer_key(request), body)
             return True
         logger.debug(
             "answered %.200s with key %s in %.3f s",
@@ -180,7 +117,7 @@ class AMQPDaemon(PikaDaemon):
         )
         return True
 
-    def _react(self, body: bytes, request: _Request) -> Any:
+    def _react(self, body: bytes, request: Request) -> Any:
         message = deserialize(body, self.globals)
         if self._second == "uuid":
             return self.react_fn(message, request.uuid)
@@ -204,9 +141,9 @@ class AMQPDaemon(PikaDaemon):
             request's; ``parameters`` its headers ``x-edeposit-...`` without that prefix; and what
             is put into the dict ``headers`` becomes such headers of the final answer.
         """
-        return self._sendback(_request_of(uuid, key))
+        return self._sendback(request_of(uuid, key))
 
-    def _sendback(self, request: _Request) -> Callable[[Any], None]:
+    def _sendback(self, request: Request) -> Callable[[Any], None]:
         def send_back(data: Any) -> None:
             properties = self._properties(request, self.content_type, {PROGRESS_HEADER: True})
             self._answer(request, serialize_bytes(data), properties)
@@ -237,7 +174,7 @@ class AMQPDaemon(PikaDaemon):
             body: of the request, for overriders; the answer's body is the exception's text.
             tb: formatted traceback; default: that of ``e``.
         """
-        request = _request_of(uuid, routing_key)
+        request = request_of(uuid, routing_key)
         text = contract.describe(e)
         if not settings.RABBITMQ_SEND_TRACEBACKS:
             tb = None
@@ -257,7 +194,7 @@ class AMQPDaemon(PikaDaemon):
 
     # --- answers ----------------------------------------------------------------------------
 
-    def _respond(self, request: _Request, body: bytes) -> None:
+    def _respond(self, request: Request, body: bytes) -> None:
         more = contract.headers_from(request.answer_headers)
         properties = self._properties(request, self.content_type, more)
         if request.accept_encoding is not None:
@@ -265,20 +202,17 @@ class AMQPDaemon(PikaDaemon):
             properties.content_encoding = encoding
         self._answer(request, body, properties)
 
-    def _answer(self, request: _Request, body: bytes, properties: BasicProperties) -> None:
-        outgoing = self._to_answer(request, body, properties)
-        if request.delivery is not None:
-            outgoing.owner = request.delivery
-        self._send(outgoing)
+    def _answer(self, request: Request, body: bytes, properties: BasicProperties) -> None:
+        self._send(self._to_answer(request, body, properties))
 
-    def _to_answer(self, request: _Request, body: bytes, properties: BasicProperties) -> Outgoing:
+    def _to_answer(self, request: Request, body: bytes, properties: BasicProperties) -> Outgoing:
         exchange, key = self.output_exchange, request.routing_key
         if request.reply_to:
             exchange, key = "", request.reply_to
-        return self._checked(exchange, key, body, properties, own_id=True)
+        return self._checked(exchange, key, body, properties, owner=request.delivery, own_id=True)
 
     def _properties(
-        self, request: _Request, content_type: str, more: dict[str, Any] | None = None
+        self, request: Request, content_type: str, more: dict[str, Any] | None = None
     ) -> BasicProperties:
         uuid = "" if request.uuid is None else request.uuid
         correlation_id = request.correlation_id
@@ -300,7 +234,7 @@ class AMQPDaemon(PikaDaemon):
         )
 
     def _exception_properties(
-        self, request: _Request, error: BaseException, text: str, tb: str | None
+        self, request: Request, error: BaseException, text: str, tb: str | None
     ) -> BasicProperties:
         headers = contract.headers_of(error, text, tb)
         properties = self._properties(request, EXCEPTION_CONTENT_TYPE, headers)
@@ -313,7 +247,7 @@ class AMQPDaemon(PikaDaemon):
         if properties.content_type == EXCEPTION_CONTENT_TYPE:
             return None
         uuid = (properties.headers or {}).get("UUID")
-        request = _Request(uuid, outgoing.routing_key, properties)
+        request = Request(uuid, outgoing.routing_key, properties)
         text = contract.describe(error)
         return Outgoing(
             outgoing.exchange,
@@ -327,17 +261,17 @@ class AMQPDaemon(PikaDaemon):
     def _refuse(self, delivery: Delivery, error: DeadlyRequestError | MemoryError) -> None:
         request = self._new_request(delivery.method, delivery.properties)
         if request.uuid is not None:
-            self.process_exception(error, request.uuid, _answer_key(request), delivery.body)
+            self.process_exception(error, request.uuid, answer_key(request), delivery.body)
             if isinstance(error, MemoryError):  # its sender knows now, and can send less
                 self._running_link().post(self._ledger.finish, delivery)
                 return
         super()._refuse(delivery, error)
 
-    def _new_request(self, method_frame: Basic.Deliver, properties: BasicProperties) -> _Request:
+    def _new_request(self, method_frame: Basic.Deliver, properties: BasicProperties) -> Request:
         delivery = getattr(self._current, "delivery", None)
-        return _Request(_uuid_of(properties), self.parseKey(method_frame), properties, delivery)
+        return Request(uuid_of(properties), self.parseKey(method_frame), properties, delivery)
 
-    def _no_uuid(self, request: _Request, method_frame: Basic.Deliver, body: bytes) -> bool:
+    def _no_uuid(self, request: Request, method_frame: Basic.Deliver, body: bytes) -> bool:
         """Without a UUID nobody can pair an answer, unless it has an address of its own."""
         logger.error(
             "delivery %d, key %s: %s", method_frame.delivery_tag, method_frame.routing_key, NO_UUID
@@ -352,17 +286,6 @@ class AMQPDaemon(PikaDaemon):
         return False
 
 
-def _uuid_of(properties: BasicProperties) -> Any:
-    """The request's UUID: its header, else the correlation id of a request with ``reply_to``.
-
-    The first generation took any value of the header and echoed it with its type; so do we.
-    """
-    uuid = (properties.headers or {}).get("UUID")
-    if uuid is None and properties.reply_to:
-        uuid = properties.correlation_id
-    return None if uuid == "" else uuid
-
-
 def _second_parameter(react_fn: ReactFn) -> str | None:
     """What the second positional parameter of ``react_fn`` wants: uuid, send_back or None."""
     try:
@@ -371,7 +294,9 @@ def _second_parameter(react_fn: ReactFn) -> str | None:
         return None
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     if len(positional) < 2:
-        return None
+        # react_fn(*args) gets what the first generation gave it: the message and send_back.
+        takes_more = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        return "send_back" if takes_more else None
     return "uuid" if positional[1].name in ("UUID", "uuid") else "send_back"
 
 

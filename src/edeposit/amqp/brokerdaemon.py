@@ -44,9 +44,6 @@ from edeposit.amqp.process.signals import RELOAD_SIGNALS, STOP_SIGNALS
 
 logger = logging.getLogger(__name__)
 
-# So many unacked requests may wait for better times; each holds its body.
-_STUCK_MOST = 1000
-
 
 class BrokerDaemon(DaemonRunnerWrapper):
     """The life of a daemon on one connection; ``PikaDaemon`` adds what handlers use.
@@ -62,6 +59,14 @@ class BrokerDaemon(DaemonRunnerWrapper):
     _consumer: Consumer
     _journal: Journal
     _window: PrefetchWindow
+
+    def __init_subclass__(cls, *, wraps_body: bool = False, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "body" in vars(cls) and not wraps_body:
+            raise TypeError(
+                f"{cls.__name__}.body() would replace the daemon's consume loop: override"
+                " onMessageReceived() or onStart(), or derive from DaemonRunnerWrapper"
+            )
 
     def __init__(
         self,
@@ -92,7 +97,6 @@ class BrokerDaemon(DaemonRunnerWrapper):
         self._start_failure: Diagnosis | None = None
         self._state = ""
         self._told: dict[str, Any] = {}
-        self._stuck_at_consume = 0
 
     # --- to be overridden -------------------------------------------------------------------
 
@@ -131,16 +135,6 @@ class BrokerDaemon(DaemonRunnerWrapper):
         """The handler has raised; called in a handler thread or on the I/O thread."""
         raise NotImplementedError
 
-    @property
-    def connection(self) -> pika.SelectConnection | None:
-        """pika's connection; None while there is none. Only to be looked at."""
-        return self._link.connection if self._link is not None else None
-
-    @property
-    def channel(self) -> Channel | None:
-        """pika's channel; None while there is none. Only to be looked at."""
-        return self._link.channel if self._link is not None else None
-
     def _running_link(self) -> BrokerConnection:
         if self._link is None:
             raise ClosedError("the daemon is not running")
@@ -156,7 +150,6 @@ class BrokerDaemon(DaemonRunnerWrapper):
         error: Exception | None,
     ) -> None:
         """A message has come (engine)."""
-        self._consumer.delivered()
         delivery = self._ledger.accept(method, properties, body)
         if delivery is None:
             return
@@ -177,7 +170,6 @@ class BrokerDaemon(DaemonRunnerWrapper):
         if self._ledger.draining:
             self._abandon("the connection was lost while draining")
         else:
-            self._stuck_at_consume = 0
             self._consumer.start(channel)
 
     def _prefetch_count(self) -> int:
@@ -275,17 +267,12 @@ class BrokerDaemon(DaemonRunnerWrapper):
         self.notify_watchdog()
         self._ledger.tick()
         if not self._ledger.draining:
-            self._consumer.check(not self._ledger.unfinished and self._ledger.outbox.is_empty)
-            self._make_room()
+            idle = not self._ledger.unfinished and self._ledger.outbox.is_empty
+            self._consumer.check(idle, self._ledger.received)
+            room = max(self._prefetch_count() - self._concurrency(), 1)
+            self._consumer.make_room(self._ledger.outbox.stuck, room)
         if self._state and self._achieved() != self._told:
             self._set_state(self._state)
-
-    def _make_room(self) -> None:
-        """Requests whose answers nobody takes must not use up the prefetch."""
-        stuck = min(self._ledger.outbox.stuck, _STUCK_MOST)
-        room = max(self._prefetch_count() - self._concurrency(), 1)
-        if stuck - self._stuck_at_consume >= room and self._consumer.renew():
-            self._stuck_at_consume = stuck
 
     # --- start and stop ---------------------------------------------------------------------
 
@@ -334,7 +321,8 @@ class BrokerDaemon(DaemonRunnerWrapper):
             raise StartError(str(self._start_failure))
 
     def _close_copy(self) -> None:
-        """In a forked child: it would keep the connection open when this process has died."""
+        """In a forked child: it would keep connection and lock when this process has died."""
+        self._journal.close_copy()
         if self._link is not None and self._link.connection is not None:
             self._link.connection.close_copy()
 

@@ -63,6 +63,7 @@ _OWN_NAMES = {
     REASON_HEADER,
     EXCHANGE_HEADER,
     KEY_HEADER,
+    TIME_HEADER,
 }
 
 _WORD = re.compile(r"\S+")

@@ -12,6 +12,8 @@ import time
 from concurrent.futures import Future
 from typing import Any
 
+import pika
+from pika.channel import Channel
 from pika.spec import Basic, BasicProperties
 
 from edeposit.amqp import contract
@@ -65,6 +67,16 @@ class PikaDaemon(BrokerDaemon):
         print(method_frame, properties, body)
 
     # --- for handlers, from any thread ------------------------------------------------------
+
+    @property
+    def connection(self) -> pika.SelectConnection | None:
+        """pika's connection; None while there is none. Only to be looked at."""
+        return self._link.connection if self._link is not None else None
+
+    @property
+    def channel(self) -> Channel | None:
+        """pika's channel; None while there is none. Only to be looked at."""
+        return self._link.channel if self._link is not None else None
 
     def ack(self, ack_delivery_tag: int) -> None:
         """Ack one message as soon as everything sent for it is confirmed.
@@ -172,17 +184,19 @@ class PikaDaemon(BrokerDaemon):
         body: bytes,
         properties: BasicProperties,
         *,
+        owner: Delivery | None = None,
         own_id: bool = False,
     ) -> Outgoing:
-        """A message of the delivery being handled, checked in the thread that sends it."""
+        """A message, by default of the delivery being handled, checked in its sender's thread."""
         link = self._running_link()
         limit = link.max_message_size
         if limit and len(body) > limit:
             raise MessageTooLargeError(len(body), limit)
-        owner = getattr(self._current, "delivery", None)
+        if owner is None:
+            owner = getattr(self._current, "delivery", None)
         done = self._ledger.on_published
         outgoing = Outgoing(exchange, routing_key, body, properties, done, owner, own_id=own_id)
-        if link.is_usable:
+        if len(outgoing.encoded) > 4000 and link.is_usable:  # every frame holds 4 kB
             frames.check_header(outgoing.encoded, link.frame_max)
         return outgoing
 

@@ -30,7 +30,7 @@ Send = Callable[[Any, str], None]
 Work = Callable[[Send, threading.Event], None]
 
 
-class SenderDaemon(PikaDaemon):
+class SenderDaemon(PikaDaemon, wraps_body=True):
     """A daemon around a function that sends.
 
     Args:

@@ -27,7 +27,7 @@ from edeposit.amqp.contract import PING_HEADER, UUID_HEADER
 from edeposit.amqp.daemonwrapper import DaemonRunnerWrapper
 from edeposit.amqp.errors import AMQPError, StartError
 from edeposit.amqp.process.commands import Parser
-from edeposit.amqp.process.control import EXIT_OK, complain
+from edeposit.amqp.process.control import EXIT_INTERRUPTED, EXIT_OK, complain
 from edeposit.amqp.registry import BUILT_IN, ENTRY_POINT_GROUP, class_table, load, services
 from edeposit.amqp.senderdaemon import SenderDaemon, Work
 
@@ -37,7 +37,7 @@ _MORE = {
 }
 
 
-class ServiceDaemon(AMQPDaemon):
+class ServiceDaemon(AMQPDaemon, wraps_body=True):
     """The daemon of one service, configured by its name.
 
     Args:
@@ -115,7 +115,7 @@ class ServiceDaemon(AMQPDaemon):
         super().onReload()
 
 
-class ServiceSender(SenderDaemon):
+class ServiceSender(SenderDaemon, wraps_body=True):
     """A daemon that sends unasked, through the exchange and with the output key of a service.
 
     Args:
@@ -297,6 +297,8 @@ def run_action(
         return daemon.do(args.action, foreground=args.foreground, now=args.now, json=args.json)
     except (AMQPError, settings.SettingsError) as error:
         return complain(parser.prog, str(error))
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
 
 
 __all__ = [

@@ -10,10 +10,13 @@ through the entry point group ``edeposit.amqp.services``, get theirs by the same
 """
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
+from types import ModuleType
 from typing import Any
 
+from edeposit.amqp._account import account_settings
 from edeposit.amqp._configuration import (
     Configuration,
     Setting,
@@ -99,6 +102,15 @@ RABBITMQ_HOST = declare("127.0.0.1", "host name or address of the broker", _some
 RABBITMQ_PORT = declare("5672", "its port, as text", _port, clean=str.strip)
 RABBITMQ_USER_NAME = declare("guest", "account; guest is refused for other hosts")
 RABBITMQ_USER_PASSWORD = declare("guest", "its password", secret=True)
+RABBITMQ_USER_PASSWORD_FILE = declare(
+    "", "file that holds the password alone, such as a systemd credential; empty: none"
+)
+RABBITMQ_URL = declare(
+    "",
+    "amqp://user:password@host:port or amqps://...; replaces host, port, account and RABBITMQ_SSL",
+    secret=True,
+)
+RABBITMQ_ALLOW_GUEST = declare(False, "let the account guest/guest go over the network")
 RABBITMQ_CONNECT_TIMEOUT = declare(10.0, "seconds for one attempt to connect", between(0.1, 600))
 RABBITMQ_HEARTBEAT = declare(60, "seconds between signs of life, 0 for none", between(0, 3600))
 RABBITMQ_SSL = declare(False, "connect with TLS; certificates are always verified")
@@ -179,7 +191,9 @@ _loaded: Configuration | None = None
 def _configuration() -> Configuration:
     global _loaded
     if _loaded is None:
-        _loaded = Configuration(_table(), SETTINGS_PATH, "EDEPOSIT_AMQP_CONFIG")
+        _loaded = Configuration(
+            _table(), SETTINGS_PATH, "EDEPOSIT_AMQP_CONFIG", derive=account_settings
+        )
     return _loaded
 
 
@@ -282,3 +296,15 @@ def get_amqp_settings() -> dict[str, dict[str, Any]]:
     for alias, name in _ALIASES.items():
         result.setdefault(alias, result[name])
     return result
+
+
+class _SettingsModule(ModuleType):
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Otherwise the name would count for some readers, the configured value for others.
+        if name.isupper() and name in _configuration().table:
+            substitute_globals({name: value})
+        else:
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _SettingsModule

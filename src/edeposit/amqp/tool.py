@@ -22,6 +22,7 @@ import math
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pika
 
@@ -39,6 +40,7 @@ from edeposit.amqp.programs.actions import (
     note,
     print_messages,
 )
+from edeposit.amqp.programs.scaffold import write_module
 from edeposit.amqp.serializers import SerializationError
 from edeposit.amqp.settings import SettingsError
 
@@ -58,6 +60,8 @@ examples:
     %(prog)s --host antivirus --call request.json --json --timeout 300
   put a request and print what comes into the output queue within 10 seconds:
     %(prog)s --host antivirus --put request.json --get --timeout 10
+  begin a module of your own:
+    %(prog)s --new shouting
   what could not be answered or delivered:
     %(prog)s --host antivirus --parked list
     %(prog)s --host antivirus --parked retry all
@@ -187,6 +191,10 @@ def _run(args: argparse.Namespace) -> int:
         hosts = get_list_of_hosts()
         print(json.dumps(hosts) if args.json else "\n".join(hosts))
         return OK
+    if args.new is not None:
+        files = write_module(args.new, Path.cwd())
+        print(*(path.relative_to(Path.cwd()) for path in files), sep="\n")
+        return OK
     wanted = [name for name in ACTIONS if getattr(args, name) not in (None, False)]
     for name in wanted:
         if args.host is None and name != "status":
@@ -244,6 +252,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="create virtual host, exchange, queues and bindings, where they are missing",
     )
+    add("--new", metavar="NAME", help="write a new module of this name: function, daemon, tests")
     add("-p", "--put", metavar="FILE", help="send a request, JSON from a file or - (stdin)")
     add(
         "-g",

@@ -12,8 +12,8 @@ _PARTNERS = {"(": ")", "[": "]", "<": ">"}
 _BRACKETS = re.compile(r"[()\[\]<>]")
 _DATE = re.compile(r"\d| |(?<=\d)-")
 
-# A number that has not the form of an ISBN, but is one to the cataloguer.
-_LIKE_ISBN = re.compile(r"([0-9][0-9Xx-]*)(?=[\s(:;,]|$)")
+# A number that has not the form of an ISBN, but is one to the cataloguer; or an ISMN.
+_LIKE_ISBN = re.compile(r"(ISMN[\s:]*|M-?(?=[0-9])|)([0-9][0-9Xx-]*)(?=[\s(:;,]|$)")
 _ISMN = re.compile(r"979-?0")
 _DASH = re.compile(r"[\u2010-\u2015]")
 _ISSN = re.compile(r"(?<![0-9-])[0-9]{4}[-\u2010-\u2015]?[0-9]{3}[0-9Xx](?![0-9-])")
@@ -67,8 +67,9 @@ def split_isbn(text: str) -> tuple[str, str]:
     number, rest = isbn.split(text)
     like_isbn = None if number else _LIKE_ISBN.match(rest)
     if like_isbn:
-        number, rest = like_isbn[1], rest[like_isbn.end() :]
-        if _ISMN.match(number):
+        mark, number = like_isbn.groups()
+        rest = rest[like_isbn.end() :]
+        if mark or _ISMN.match(number):
             number = ""
     return number, hairs(rest).rpartition(":")[2].strip()
 

@@ -61,7 +61,10 @@ class _Backend(httpcore2.SyncBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.NetworkStream:
-        stream = super().connect_tcp(host, port, _left(timeout), local_address, socket_options)
+        try:
+            stream = super().connect_tcp(host, port, _left(timeout), local_address, socket_options)
+        except UnicodeError as error:  # a host name that cannot be one
+            raise httpcore2.ConnectError(str(error)) from error
         return _Stream(stream)
 
 

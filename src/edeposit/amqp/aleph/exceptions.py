@@ -1,5 +1,12 @@
 """The errors of the catalogue service; their names travel to the callers."""
 
+import re
+
+
+def without_credentials(url: str) -> str:
+    """A URL as errors and logs may show it."""
+    return re.sub("//[^/@]{0,200}@", "//", url)
+
 
 class AlephException(Exception):
     """Base of the reading errors; also raised for error texts of the server that are not known."""
@@ -25,10 +32,11 @@ class AlephUnavailableException(AlephException):
     """The server cannot be reached, is too slow, or its answer is not a reply of an Aleph server.
 
     Attributes:
-        url: of the request.
+        url: of the request, without user and password.
     """
 
     def __init__(self, message: str, url: str = "") -> None:
+        url = without_credentials(url)
         super().__init__(f"{message} ({url})" if url else message)
         self.url = url
 

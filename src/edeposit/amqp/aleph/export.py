@@ -20,6 +20,7 @@ from edeposit.amqp.aleph.exceptions import (
     ExportRejectedException,
     InvalidExportDataException,
     InvalidISBNException,
+    without_credentials,
 )
 from edeposit.amqp.formats.isbn import read as read_isbn
 from edeposit.amqp.serializers import iiOfAny
@@ -174,6 +175,7 @@ def exportEPublication(epub: Any) -> str:
 
 def _sendPostDict(post_dict: dict[str, str]) -> str:
     url = settings.ALEPH_EXPORT_URL
+    shown = without_credentials(url)
     headers = {"Referer": settings.EDEPOSIT_EXPORT_REFERER}
     try:
         reply = http.post_form(url, post_dict, headers)
@@ -184,10 +186,12 @@ def _sendPostDict(post_dict: dict[str, str]) -> str:
         httpx2.InvalidURL,
         httpx2.UnsupportedProtocol,
     ) as error:
-        raise ExportException(f"Nothing was exported, {url} cannot be reached: {error}") from error
+        raise ExportException(
+            f"Nothing was exported, {shown} cannot be reached: {error}"
+        ) from error
     except (httpx2.HTTPError, http.ReplyError) as error:
         raise ExportOutcomeUnknownException(
-            f"The outcome of the export is unknown, {url} gave no usable answer"
+            f"The outcome of the export is unknown, {shown} gave no usable answer"
             f" ({type(error).__name__}: {error})"
         ) from error
     _check_confirmed(reply)

@@ -156,7 +156,7 @@ def _scan(
             result = by_clamd()
             if result:
                 return Report(result, known.version if known else "", time, [])
-            sight = probing.current()
+            sight = probing.current(deadline)
             if known is not None and known != sight.identity:
                 # Restarted or updated meanwhile: it is unknown which signatures were used.
                 result = by_clamd()
@@ -195,17 +195,17 @@ def _check_content(
         if "rar" in walk.formats:
             walk.add("rar", "clamscan may be without libclamunrar")
     else:
-        _check_limits(walk, sight, size)
+        _check_limits(walk, sight, size, deadline)
     for kind, text in walk.problems:
         if kind not in settings.ACCEPT:
             raise NotScannedError(f"{filename!r} was not fully scanned: {text} ({kind})", kind)
     return [problem.kind for problem in walk.problems]
 
 
-def _check_limits(walk: Walk, sight: probing.Sight, size: int) -> None:
+def _check_limits(walk: Walk, sight: probing.Sight, size: int, deadline: Deadline) -> None:
     """Add the content that this clamd was shown to skip."""
     needed: dict[str, float] = dict.fromkeys(walk.formats & {"mail", "PDF", "OLE2", "rar"}, 1)
-    if size > _SMALL and not sight.sees("depth", float("inf")):
+    if size > _SMALL and not sight.sees("depth", deadline, float("inf")):
         # Its alert for exceeded limits is off: does it scan a file of this size?
         needed["size"] = size
     if walk.formats - NO_ARCHIVES:
@@ -219,7 +219,7 @@ def _check_limits(walk: Walk, sight: probing.Sight, size: int) -> None:
             "largest": max(walk.largest, unknown),
         }
     for kind, extent in needed.items():
-        if not sight.sees(kind, extent):
+        if not sight.sees(kind, deadline, extent):
             name = "rar" if kind == "rar" else f"blind-{kind.lower()}"
             walk.add(name, f"clamd does not look into it ({kind})")
 

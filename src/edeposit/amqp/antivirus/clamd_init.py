@@ -71,7 +71,7 @@ def wanted_options(user: str) -> dict[str, str]:
     return {
         "User": user,
         "LocalSocket": settings.LOCALSOCKET,
-        # A socket that everybody may write lets every local user shut clamd down.
+        # A world-writable socket lets every local user shut clamd down.
         "LocalSocketGroup": user,
         "LocalSocketMode": "660",
         "FixStaleSocket": "true",
@@ -84,6 +84,9 @@ def wanted_options(user: str) -> dict[str, str]:
         "ScanPE": "true",
         "ScanELF": "true",
         "ScanArchive": "true",
+        "ScanMail": "true",
+        "ScanPDF": "true",
+        "ScanOLE2": "true",
         # What was not looked through must not be called clean.
         "AlertExceedsMax": "true",
         "AlertEncrypted": "true",

@@ -17,6 +17,7 @@ from edeposit.amqp.antivirus.exceptions import (
     BlindScannerError,
     ScanError,
     ScannerUnavailableError,
+    ScanTimeoutError,
 )
 from edeposit.amqp.antivirus.wrappers import clamd
 
@@ -33,13 +34,15 @@ class _Probe(NamedTuple):
     Attributes:
         text: what it is, for people.
         make: the sample of a size, in the kind's own unit.
-        most: the largest size asked for.
+        most: the size that is probed when the content's size is unknown.
+        limit: the largest size that is ever probed: sizes in a file may be lies.
         try_first: the size to probe before a smaller one, so that one probe serves many files.
     """
 
     text: str
     make: Callable[[int], bytes | Iterable[bytes]]
     most: Callable[[], int] = lambda: 1
+    limit: Callable[[], int] = lambda: 1
     try_first: Callable[[int], int] = lambda size: size
 
 
@@ -55,6 +58,7 @@ _PROBES = {
         "archives in archives (AlertExceedsMax, MaxRecursion)",
         samples.nested,
         lambda: _DEEPEST,
+        lambda: _DEEPEST,
         lambda _: _DEEPEST,
     ),
     # A file with more members is preceded by a larger probe.
@@ -62,6 +66,7 @@ _PROBES = {
         "archives with many members (AlertExceedsMax, MaxFiles)",
         samples.many_members,
         lambda: 1000,
+        lambda: 20_000,
         _power_of_two,
     ),
     # Its default of MaxFileSize is 100 MiB.
@@ -69,11 +74,13 @@ _PROBES = {
         "archives with large members (MaxFileSize, MaxScanSize)",
         samples.long_member,
         lambda: max(settings.MAX_FILE_SIZE, 99 * _MIB),
+        lambda: max(settings.MAX_FILE_SIZE, 200 * _MIB),
         lambda size: max(_power_of_two(size), _MIB),
     ),
     "size": _Probe(
         "large files (AlertExceedsMax, MaxFileSize)",
         samples.long_stream,
+        lambda: settings.MAX_FILE_SIZE,
         lambda: settings.MAX_FILE_SIZE,
         lambda size: max(_power_of_two(size), _MIB),
     ),
@@ -108,23 +115,31 @@ class Sight:
         age = time.monotonic() - self._asked
         return identity == self.identity and age < settings.PROBE_INTERVAL
 
-    def sees(self, kind: str, size: float = 1) -> bool:
+    def sees(self, kind: str, deadline: Deadline, size: float = 1) -> bool:
         """Does clamd look into content of a kind and size, or say that it does not?
 
         Args:
             kind: a key of the table of probes.
+            deadline: of the whole scan.
             size: in the kind's unit; infinite: it is not known.
 
         Raises:
             ScannerUnavailableError: clamd cannot be asked.
         """
         probe = _PROBES[kind]
-        wanted = int(size if size < float("inf") else probe.most())
-        with self._lock:
-            for one in sorted({max(probe.try_first(wanted), wanted), wanted}, reverse=True):
+        if size == float("inf"):
+            size = probe.most()
+        wanted = int(min(size, probe.limit()))
+        first = min(max(probe.try_first(wanted), wanted), probe.limit())
+        if not self._lock.acquire(timeout=deadline.remaining()):
+            raise ScanTimeoutError(deadline.seconds)
+        try:
+            for one in sorted({first, wanted}, reverse=True):
                 if self._seen.get(kind, 0) < wanted and one < self._unseen.get(kind, float("inf")):
-                    self._ask(kind, one)
-            return self._seen.get(kind, 0) >= wanted
+                    self._ask(kind, one, deadline)
+            return self._seen.get(kind, 0) >= size
+        finally:
+            self._lock.release()
 
     def blind_for(self) -> list[str]:
         """Texts of what clamd calls clean, of all kinds.
@@ -135,15 +150,16 @@ class Sight:
         return [
             probe.text
             for kind, probe in _PROBES.items()
-            if not self.sees(kind, probe.most()) and kind not in _MAY_BE_BLIND
+            if not self.sees(kind, Deadline(settings.SCAN_TIMEOUT), probe.most())
+            and kind not in _MAY_BE_BLIND
         ]
 
-    def _ask(self, kind: str, size: int) -> None:
+    def _ask(self, kind: str, size: int, deadline: Deadline) -> None:
         probe = _PROBES[kind]
         sample = probe.make(size)
         pieces = _pieces(sample) if isinstance(sample, bytes) else sample
         try:
-            found = clamd.scan_stream("probe", pieces, Deadline(settings.SCAN_TIMEOUT))
+            found = clamd.scan_stream("probe", pieces, deadline)
         except ScannerUnavailableError:
             raise
         except ScanError as error:  # an alert, or refused: not called clean
@@ -161,14 +177,17 @@ class Sight:
 _sight: Sight | None = None
 
 
-def current() -> Sight:
+def current(deadline: Deadline | None = None) -> Sight:
     """What the running clamd looks into; found out anew after a restart or new signatures.
+
+    Args:
+        deadline: default: SCAN_TIMEOUT from now.
 
     Raises:
         ScannerUnavailableError: clamd cannot be reached.
     """
     global _sight
-    identity = clamd.identity()
+    identity = clamd.identity(deadline)
     sight = _sight
     if sight is None or not sight.is_current(identity):
         if sight is not None and sight.identity != identity:
@@ -192,7 +211,7 @@ def check() -> Sight:
     """
     sight = current()
     blind = sight.blind_for()
-    if not sight.sees("EICAR"):
+    if not sight.sees("EICAR", Deadline(settings.SCAN_TIMEOUT)):
         raise BlindScannerError("clamd does not find EICAR: has it any signatures?")
     if blind:
         text = f"clamd calls clean without a look: {', '.join(blind)}"

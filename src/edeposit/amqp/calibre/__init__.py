@@ -69,7 +69,7 @@ def reactToAMQPMessage(message: Any, send_back: Callable[[Any], None]) -> Any:
         message.b64_data,
         charset=parameters.get("charset", ""),
         options=options.parsed(parameters.get("options", {})),
-        job=str(getattr(send_back, "uuid", "")),
+        job=str(getattr(send_back, "uuid", "") or ""),
     )
     if not (settings.PROGRESS or getattr(send_back, "is_wanted", False)):
         return run()

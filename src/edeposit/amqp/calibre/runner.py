@@ -144,7 +144,8 @@ def run(
         _running[job] = limits.is_cancelled
         reason = _watch(process, texts, _Progress(on_progress), limits)
     finally:
-        _running.pop(job, None)
+        if _running.get(job) is limits.is_cancelled:
+            del _running[job]
         processes.end(process)
         for stream in texts:
             stream.close()

@@ -85,7 +85,6 @@ _TABLE = (
             "margin-left",
             "margin-right",
             "margin-top",
-            "markdown-extensions",
             "max-line-length",
             "max-toc-links",
             "minimum-line-height",

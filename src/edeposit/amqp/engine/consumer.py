@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 _IDLE_MOST = 60.0
 _RESUBSCRIBE_CAP = 5.0
+# So many unacked requests may wait for better times; each holds its body.
+_STUCK_MOST = 1000
 
 
 class Consumer:
@@ -56,10 +58,12 @@ class Consumer:
         self._tag: str | None = None
         self._backoff = Backoff(cap=_RESUBSCRIBE_CAP)
         self._last_sign = time.monotonic()
-        self._deliveries = 0
+        self._received = 0
+        self._stuck = 0
 
     def start(self, channel: Channel) -> None:
         """On a fresh channel: see whether the exchange is there, consume, say ``usable()``."""
+        self._stuck = 0
         if self._exchange:
             channel.exchange_declare(
                 self._exchange, passive=True, callback=lambda _frame: self._begin(channel)
@@ -95,10 +99,6 @@ class Consumer:
         self.count = self._prefetch()
         channel.basic_qos(prefetch_count=self.count, callback=with_qos)
 
-    def delivered(self) -> None:
-        """A message has come."""
-        self._deliveries += 1
-
     def cancel(self) -> None:
         """Stop consuming."""
         channel, tag = self._link.channel, self._tag
@@ -113,11 +113,11 @@ class Consumer:
     def renew(self, *, resized: bool = False) -> bool:
         """Consume anew on the same channel, for another prefetch count or a lost consumer.
 
-        Returns:
-            False if that cannot be now.
-
         Messages that the old consumer holds stay unacked, but do not count for the prefetch of
         the new one (RabbitMQ counts per consumer).
+
+        Returns:
+            False if that cannot be now.
         """
         channel = self._link.channel
         if self._tag is None or channel is None or not channel.is_open:
@@ -125,6 +125,17 @@ class Consumer:
         self.cancel()
         self._consume(channel, resized=resized)
         return True
+
+    def make_room(self, stuck: int, room: int) -> None:
+        """Consume anew when requests whose answers nobody takes use up the prefetch.
+
+        Args:
+            stuck: unacked requests that wait for better times.
+            room: so many of them may wait at one consumer.
+        """
+        stuck = min(stuck, _STUCK_MOST)
+        if stuck - self._stuck >= room and self.renew():
+            self._stuck = stuck
 
     # --- cancelled by the broker ------------------------------------------------------------
 
@@ -153,15 +164,16 @@ class Consumer:
 
     # --- once a minute ----------------------------------------------------------------------
 
-    def check(self, idle: bool) -> None:
+    def check(self, idle: bool, received: int) -> None:
         """Move to a fresh channel after a minute without work; call it once a second.
 
         Args:
             idle: nothing is handled, and nothing is on its way out.
+            received: how many messages have come.
         """
         now = time.monotonic()
-        if self._deliveries or not idle:
-            self._deliveries = 0
+        if received != self._received or not idle:
+            self._received = received
             self._last_sign = now
         channel = self._link.channel
         if self._tag is None or channel is None or not channel.is_open or not self._wanted():

@@ -11,7 +11,6 @@ from typing import Any
 
 from pika.spec import Basic, BasicProperties
 
-from edeposit.amqp.engine import frames
 from edeposit.amqp.engine.publisher import Done, Outgoing
 from edeposit.amqp.errors import PublishError, UnencodableError
 
@@ -94,6 +93,8 @@ class ParkedCopy(Outgoing):
         mark: MarkParked,
         done: Done,
         owner: Delivery | None,
+        *,
+        only_reason: bool = False,
     ) -> None:
         self.source = source
         self.mark = mark
@@ -101,28 +102,22 @@ class ParkedCopy(Outgoing):
         self.cause: PublishError | None = None
         self.fallback: Outgoing | None = None
         self.has_declared = False
-        properties = _encodable(mark, source)
-        super().__init__("", queue, body, properties, done, owner)
+        try:
+            super().__init__("", queue, body, mark(*source, only_reason), done, owner)
+        except UnencodableError:
+            super().__init__("", queue, body, mark(*source, True), done, owner)
 
-    def reduce(self) -> bool:
-        """Keep only the headers that say why it is parked; False if that is so already.
+    def reduced(self) -> "ParkedCopy | None":
+        """The same with only the headers that say why it is parked; None if it is that already.
 
         The original's own headers may fill the frame by themselves.
         """
-        reduced = self.mark(*self.source, True)
-        if len(reduced.headers) >= len(self.properties.headers):
-            return False
-        self.replace_properties(reduced)
-        return True
-
-
-def _encodable(mark: MarkParked, source: tuple[BasicProperties, str, str, str]) -> BasicProperties:
-    properties = mark(*source, False)
-    try:
-        frames.encode_checked(properties)
-    except UnencodableError:
-        return mark(*source, True)
-    return properties
+        if len(self.properties.headers) <= len(self.mark(*self.source, True).headers):
+            return None
+        queue, done, owner = self.routing_key, self.done, self.owner
+        copy = ParkedCopy(queue, self.source, self.body, self.mark, done, owner, only_reason=True)
+        copy.original, copy.cause, copy.fallback = self.original, self.cause, self.fallback
+        return copy
 
 
 def park_reply(

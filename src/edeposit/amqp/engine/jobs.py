@@ -53,12 +53,17 @@ class JobTable:
         """The delivery has ended: forget it, and free its body."""
         delivery.state = State.ENDED
         self.deliveries.pop(delivery.handle, None)
-        same = self._by_identity.get(delivery.identity)
-        if same is not None and delivery in same:
+        if delivery.replies:
+            delivery.replies.clear()
+        if delivery.identity is not UNKNOWN:
+            self._unindex(delivery)
+
+    def _unindex(self, delivery: Delivery) -> None:
+        same = self._by_identity.get(delivery.identity, [])
+        if delivery in same:
             same.remove(delivery)
             if not same:
                 del self._by_identity[delivery.identity]
-        delivery.replies.clear()
 
     def find(self, redelivered: Delivery) -> Delivery | None:
         """The job that this copy belongs to: one without a tag if there are several."""
@@ -128,8 +133,11 @@ class JobTable:
             self._answered.popitem(last=False)
 
 
-def _identity(key: Hashable, delivery: Delivery) -> Hashable:
-    hash(key)  # an unhashable key is the hook's error, told here
+def _identity(key: Any, delivery: Delivery) -> Hashable:
+    try:
+        hash(key)
+    except TypeError:  # a UUID header may be a table
+        key = repr(key)
     return key, digest_of(delivery)
 
 
@@ -137,7 +145,7 @@ def digest_of(delivery: Delivery) -> bytes:
     """A digest of all that is equal in each copy of a message.
 
     Raises:
-        UnencodableError: pika has decoded properties that cannot be encoded.
+        Exception: a user has put into the properties what cannot be encoded.
     """
     method, properties = delivery.method, delivery.properties
     if properties.headers and not properties.headers.keys().isdisjoint(_COUNTERS):
@@ -147,7 +155,7 @@ def digest_of(delivery: Delivery) -> bytes:
         }
     digest = hashlib.blake2b(digest_size=20)
     address = repr((method.exchange, method.routing_key)).encode("utf-8", "backslashreplace")
-    for part in (address, frames.encode_checked(properties)):
+    for part in (address, frames.encode_properties(properties)):
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
     digest.update(delivery.body)

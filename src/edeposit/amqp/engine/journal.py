@@ -97,6 +97,12 @@ class Journal:
             self._file = None
             os.close(file)
 
+    def close_copy(self) -> None:
+        """In a forked child: close its copy of the file, and with it its share of the lock."""
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
+
     def _write(self) -> None:
         lines = [f"{number} {count}\n".encode("ascii") for number, count in self._begun.items()]
         data = b"".join(lines) + _END

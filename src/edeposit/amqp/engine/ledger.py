@@ -46,7 +46,9 @@ class Ledger:
     Attributes:
         handled: how many have been acked.
         outbox: what is on its way out.
+        publish: sends a message (``Outbox.send``).
         on_published: the ``done`` of every reply.
+        received: how many deliveries have come.
         draining: nothing is tried again later, the request is given back instead.
     """
 
@@ -68,17 +70,15 @@ class Ledger:
         self.outbox = Outbox(
             link, self._side, parking_queue, mark_parked, replace, self._end_if_done, self.give_back
         )
+        self.publish = self.outbox.send
         self.on_published = self.outbox.settle
+        self.received = 0
+        self.draining = False
 
     @property
     def unfinished(self) -> int:
         """Requests that have not ended, those of a lost channel included."""
         return len(self._jobs.deliveries)
-
-    @property
-    def draining(self) -> bool:
-        """Has ``drain()`` been called?"""
-        return self.outbox.draining
 
     # --- the way in -------------------------------------------------------------------------
 
@@ -90,7 +90,7 @@ class Ledger:
         Returns:
             The delivery to be handled, or None if it is the copy of a known job.
         """
-        serial = self._acks.delivered(method.delivery_tag)
+        serial = self.received = self._acks.delivered(method.delivery_tag)
         method.delivery_tag = serial
         delivery = Delivery(serial, method, properties, body)
         if method.redelivered and self._is_known(delivery):
@@ -113,18 +113,12 @@ class Ledger:
 
     # --- replies and ways out ---------------------------------------------------------------
 
-    def publish(self, outgoing: Outgoing) -> None:
-        """Publish a message; its owner, a delivery, is not acked before it is confirmed."""
-        if outgoing.owner is not None and outgoing.owner.state is State.ENDED:
-            logger.info("a reply is dropped: the broker has taken its request back")
-        else:
-            self.outbox.send(outgoing)
-
     def finish(self, delivery: Delivery) -> None:
         """The handler is done: ack as soon as all replies are confirmed."""
         if delivery.state is not State.ENDED:
             delivery.state = State.FINISHED
-            self._end_if_done(delivery)
+            if not delivery.replies:
+                self._end_if_done(delivery)
 
     def finish_handle(self, handle: int) -> None:
         """As ``finish``, by what the handler knows as the delivery tag."""
@@ -137,9 +131,10 @@ class Ledger:
     def _end_if_done(self, delivery: Delivery) -> None:
         if delivery.state is not State.FINISHED or delivery.replies:
             return
-        for tag in delivery.tags:
-            self._acks.settle(tag)
-        if not delivery.tags:
+        if delivery.tags:
+            for tag in delivery.tags:
+                self._acks.settle(tag)
+        else:
             self._jobs.remember(delivery)
         self.handled += 1
         self._jobs.end(delivery)
@@ -175,6 +170,7 @@ class Ledger:
 
     def drain(self) -> None:
         """From now on nothing waits for better times: give back what does."""
+        self.draining = True
         self.outbox.drain()
 
     def write_acks(self) -> None:

@@ -101,31 +101,34 @@ class Outbox:
         return not (len(self._link.publisher) or len(self._side) or self._unsent)
 
     def send(self, outgoing: Outgoing) -> None:
-        """Publish a message; its ``done`` is called when its fate is known."""
+        """Publish a message; its ``done`` is called when its fate is known.
+
+        Its owner, a delivery, is not acked before that.
+        """
         delivery = outgoing.owner
-        if isinstance(delivery, Delivery):
+        if delivery is not None:
             if delivery.state is State.ENDED:
+                logger.info("a reply is dropped: the broker has taken its request back")
                 return
             delivery.replies[outgoing] = None
-        if not self._link.is_usable:
-            self._unsent[outgoing] = None
-        elif self._needs_side(outgoing):
-            self._side.publish(outgoing)
+        # Without a connection ``settle`` keeps it.
+        if self._side.is_alert or type(outgoing) is not Outgoing:
+            self._send_carefully(outgoing)
         else:
             self._link.publish(outgoing)
 
-    def _needs_side(self, outgoing: Outgoing) -> bool:
-        if outgoing.suspect or isinstance(outgoing, ParkedCopy):
-            return True
-        if not self._side.is_alert:
-            return False
-        if self._side.is_bad(outgoing.exchange):
-            return True
-        # Order: a reply must not overtake another one of its request that waits at the side.
+    def _send_carefully(self, outgoing: Outgoing) -> None:
         delivery = outgoing.owner
-        if isinstance(delivery, Delivery):
-            return any(reply.suspect for reply in delivery.replies)
-        return False
+        # Order: a reply must not overtake another one of its request that waits at the side.
+        if (
+            outgoing.suspect
+            or isinstance(outgoing, ParkedCopy)
+            or self._side.is_bad(outgoing.exchange)
+            or (delivery is not None and any(reply.suspect for reply in delivery.replies))
+        ):
+            self._side.publish(outgoing)
+        else:
+            self._link.publish(outgoing)
 
     def resume(self) -> None:
         """There is a connection again: send what waits for one."""
@@ -143,7 +146,7 @@ class Outbox:
                 outgoing.done(outgoing, MessageTooLargeError(size, limit))
                 continue
             if failure.code != "too-large" and is_suspect(failure, outgoing):
-                outgoing.suspect = True
+                outgoing.suspect = self._side.is_alert = True
             if outgoing.done == self.settle or (outgoing.suspect and failure.reply_code):
                 self._unsent[outgoing] = None
             else:  # its sender decides
@@ -152,10 +155,14 @@ class Outbox:
     def settle(self, outgoing: Outgoing, error: PublishError | None) -> None:
         """How a publish ended; the ``done`` of replies, and of messages that nobody waits for."""
         delivery = outgoing.owner
-        if delivery is not None and delivery.state is State.ENDED:
+        if error is None:
+            if self._retries:
+                self._forget_retry(outgoing)
+            if delivery is not None:
+                delivery.replies.pop(outgoing, None)
+                self._ended(delivery)
+        elif delivery is not None and delivery.state is State.ENDED:
             self._retries.pop(outgoing, None)
-        elif error is None:
-            self._arrived(outgoing, delivery)
         elif type(error) in (PublishError, ConnectionLostError):
             self._unsent[outgoing] = None
         else:
@@ -166,14 +173,10 @@ class Outbox:
             else:
                 self._undeliverable(outgoing, error)
 
-    def _arrived(self, outgoing: Outgoing, delivery: Delivery | None) -> None:
-        if self._retries:
-            self._retries.pop(outgoing, None)
-            if isinstance(outgoing, ParkedCopy) and outgoing.original is not None:
-                self._retries.pop(outgoing.original, None)
-        if delivery is not None:
-            delivery.replies.pop(outgoing, None)
-            self._ended(delivery)
+    def _forget_retry(self, outgoing: Outgoing) -> None:
+        self._retries.pop(outgoing, None)
+        if isinstance(outgoing, ParkedCopy) and outgoing.original is not None:
+            self._retries.pop(outgoing.original, None)
 
     # --- what cannot be delivered -----------------------------------------------------------
 
@@ -212,8 +215,9 @@ class Outbox:
         self.send(parked)
 
     def _not_parked(self, parked: ParkedCopy, error: PublishError) -> None:
-        if isinstance(error, UnencodableError) and parked.reduce():
-            self.send(parked)
+        reduced = parked.reduced() if isinstance(error, UnencodableError) else None
+        if reduced is not None:
+            self.send(reduced)
         elif isinstance(error, UnroutableError) and not parked.has_declared:
             parked.has_declared = True
             if parked.owner is not None:

@@ -21,10 +21,12 @@ def getConParams(virtualhost: str) -> pika.ConnectionParameters:
     """
     host, user = settings.RABBITMQ_HOST, settings.RABBITMQ_USER_NAME
     password = settings.RABBITMQ_USER_PASSWORD
-    if (user, password) == ("guest", "guest") and not _is_loopback(host):
+    is_guest = (user, password) == ("guest", "guest")
+    if is_guest and not _is_loopback(host) and not settings.RABBITMQ_ALLOW_GUEST:
         raise StartError(
             f"the default account guest/guest must not be used over the network (host {host!r}):"
-            " set RABBITMQ_USER_NAME and RABBITMQ_USER_PASSWORD"
+            " set RABBITMQ_USER_NAME and RABBITMQ_USER_PASSWORD, or RABBITMQ_ALLOW_GUEST if it is"
+            " meant"
         )
     timeout = settings.RABBITMQ_CONNECT_TIMEOUT
     return pika.ConnectionParameters(

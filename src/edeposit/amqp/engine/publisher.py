@@ -45,7 +45,7 @@ def new_message_id() -> str:
 
 
 class Outgoing:
-    """One message to be published. Its properties are encoded at once, in the caller's thread.
+    """One message to be published. A caller's properties are encoded at once, in its thread.
 
     Args:
         properties: belongs to this message from now on; gets a ``message_id`` if it has none.
@@ -78,6 +78,8 @@ class Outgoing:
         "suspect",
     )
 
+    id: str
+
     def __init__(
         self,
         exchange: str,
@@ -99,25 +101,60 @@ class Outgoing:
         self.sent_at = 0.0
         self.suspect = False
         self.losses = 0
-        self.replace_properties(properties, own_id=own_id)
-        frames.check_address(exchange, routing_key, self.mandatory)
-
-    def replace_properties(self, properties: BasicProperties, *, own_id: bool = False) -> None:
-        """Take other properties, and encode them."""
-        if own_id:
-            self.id = properties.message_id
-        else:
-            self.id = new_message_id()
-            headers = properties.headers
-            if properties.message_id is not None:
-                properties.headers = {**(headers or {}), PAIRING_HEADER: self.id}
-            else:
-                properties.message_id = self.id
-                if headers and PAIRING_HEADER in headers:  # passed on from another message
-                    properties.headers = {**headers}
-                    del properties.headers[PAIRING_HEADER]
+        self.id = properties.message_id if own_id else _identify(properties)
         self.properties = properties
-        self.encoded = frames.encode_checked(properties)
+        # The daemon's own properties are encoded later, on the I/O thread: it writes larger
+        # batches then, and they cannot be wrong.
+        self.encoded = b"" if own_id else _encoded(properties)
+        try:
+            # Channel 1 is a daemon's usual one, so its cached frame serves the publish.
+            frames.publish_method(1, exchange, routing_key, self.mandatory)
+        except UnencodableError:
+            raise
+        except Exception as error:
+            raise UnencodableError(f"the address cannot be encoded: {error!r}") from error
+
+    def frames(self, channel: int, frame_max: int) -> list[bytes]:
+        """Encode the whole message for a channel.
+
+        Raises:
+            UnencodableError: it does not fit AMQP's frames, or there is no memory for them.
+        """
+        try:
+            return frames.publish_frames(
+                channel,
+                self.exchange,
+                self.routing_key,
+                self.mandatory,
+                self.encoded or _encoded(self.properties),
+                self.body,
+                frame_max,
+            )
+        except MemoryError as error:
+            raise UnencodableError(f"no memory to send {len(self.body)} bytes") from error
+
+
+def _encoded(properties: BasicProperties) -> bytes:
+    try:
+        return frames.encode_properties(properties)
+    except (UnencodableError, MemoryError):
+        raise
+    except Exception as error:  # a value of a wrong type fails in many ways
+        raise UnencodableError(f"the properties cannot be encoded: {error!r}") from error
+
+
+def _identify(properties: BasicProperties) -> str:
+    """Give properties an id that pairs a return with its message."""
+    number = new_message_id()
+    headers = properties.headers
+    if properties.message_id is not None:
+        properties.headers = {**(headers or {}), PAIRING_HEADER: number}
+    else:
+        properties.message_id = number
+        if headers and PAIRING_HEADER in headers:  # passed on from another message
+            properties.headers = {**headers}
+            del properties.headers[PAIRING_HEADER]
+    return number
 
 
 def _is_direct(routing_key: str) -> bool:
@@ -129,26 +166,6 @@ def unroutable(outgoing: Outgoing, code: int, text: str) -> UnroutableError:
     return UnroutableError(
         f"{code} {text}: exchange {outgoing.exchange!r}, routing key {outgoing.routing_key!r}"
     )
-
-
-def encode(outgoing: Outgoing, channel: int, frame_max: int) -> list[bytes]:
-    """Encode a message for a channel.
-
-    Raises:
-        UnencodableError: it does not fit AMQP's frames, or there is no memory for them.
-    """
-    try:
-        return frames.publish_frames(
-            channel,
-            outgoing.exchange,
-            outgoing.routing_key,
-            outgoing.mandatory,
-            outgoing.encoded,
-            outgoing.body,
-            frame_max,
-        )
-    except MemoryError as error:
-        raise UnencodableError(f"no memory to send {len(outgoing.body)} bytes") from error
 
 
 class Publisher:
@@ -170,7 +187,7 @@ class Publisher:
         Raises:
             UnencodableError: it does not fit AMQP's frames; no sequence number is used up.
         """
-        chunks = encode(outgoing, channel, frame_max)
+        chunks = outgoing.frames(channel, frame_max)
         self._sequence += 1
         outgoing.sent_at = time.monotonic()
         outgoing.returned = None

@@ -19,7 +19,7 @@ from pika.channel import Channel
 
 from edeposit.amqp.engine import diagnosis
 from edeposit.amqp.engine.connection import BrokerConnection
-from edeposit.amqp.engine.publisher import Outgoing, encode, unroutable
+from edeposit.amqp.engine.publisher import Outgoing, unroutable
 from edeposit.amqp.errors import PublishError, RefusedError, RejectedError
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,9 @@ class SuspectChannel:
         link: the connection.
         spared: an exchange that is never taken for bad; the main channel watches it.
         confirm_timeout: seconds until an unconfirmed message is taken for refused.
+
+    Attributes:
+        is_alert: there is a suspect, or an exchange that is known to be bad.
     """
 
     def __init__(self, link: BrokerConnection, spared: str, confirm_timeout: float) -> None:
@@ -59,16 +62,12 @@ class SuspectChannel:
         self._sent_at = 0.0
         self._channel: Channel | None = None
         self._opening = False
+        self.is_alert = False
         self._bad: dict[str, float] = {}
         self._suspected: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._waiting) + (self._current is not None)
-
-    @property
-    def is_alert(self) -> bool:
-        """Is there any suspect or bad exchange?"""
-        return bool(self._bad or self._waiting or self._current)
 
     def is_bad(self, exchange: str) -> bool:
         """Has a message to this exchange closed the channel lately, or is one suspect of it?"""
@@ -84,6 +83,7 @@ class SuspectChannel:
 
     def publish(self, outgoing: Outgoing) -> None:
         """Send a message when its turn comes."""
+        self.is_alert = True
         self._waiting.append(outgoing)
         if outgoing.exchange != self._spared:
             self._suspected.add(outgoing.exchange)
@@ -114,6 +114,7 @@ class SuspectChannel:
         """Go on with what waits, if there is a connection."""
         if not self._waiting and self._current is None:
             self._suspected.clear()
+            self.is_alert = bool(self._bad)
         if self._current is not None or not self._waiting or not self._link.is_usable:
             return
         if self._channel is not None and self._channel.is_open:
@@ -172,7 +173,7 @@ class SuspectChannel:
         outgoing = self._waiting.popleft()
         assert connection is not None
         try:
-            chunks = encode(outgoing, channel.channel_number, self._link.frame_max)
+            chunks = outgoing.frames(channel.channel_number, self._link.frame_max)
         except PublishError as error:
             outgoing.done(outgoing, error)
             self.resume()
@@ -224,5 +225,6 @@ class SuspectChannel:
     def _note_bad(self, exchange: str) -> None:
         self._bad.pop(exchange, None)
         self._bad[exchange] = time.monotonic()
+        self.is_alert = True
         if len(self._bad) > _BAD_MOST:
             del self._bad[next(iter(self._bad))]

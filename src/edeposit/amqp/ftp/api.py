@@ -91,7 +91,7 @@ def _hash(password: str) -> str:
 
 
 def _verifies(password: str, pass_hash: str) -> bool:
-    """Is a stored hash one of ours, of this password?"""
+    """Is a stored hash of the kind that ``_hash`` makes, and of this password?"""
     return bool(sha512_crypt.identify(pass_hash) and sha512_crypt.verify(password, pass_hash))
 
 

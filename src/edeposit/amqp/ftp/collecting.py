@@ -34,7 +34,10 @@ def collect(entry: SpoolEntry) -> list[str]:
             if "plan" not in entry.data:
                 _make_plan(entry, root)
             return [*entry.data["problems"], *_take_all(entry, root)]
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        is_replaced = isinstance(error, homes.HomeReplacedError)
+        if not is_replaced and os.path.lexists(os.path.join(*entry.place)):
+            raise  # something inside has vanished: again, later
         logger.warning("%s is gone; what was taken from it before is imported", entry.place)
         if "plan" not in entry.data:
             entry.save(plan=[], problems=[])

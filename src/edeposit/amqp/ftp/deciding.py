@@ -69,8 +69,9 @@ class _Decision:
     def _add(self, item: Item) -> None:
         stored: dict[str, Any] = {}
         if item.metadata is not None:
-            parsed = self._parse(item.metadata)
-            if parsed is None and item.ebook is not None and settings.HOLD_BAD_PAIRS:
+            is_held = item.ebook is not None and settings.HOLD_BAD_PAIRS
+            parsed = self._parse(item.metadata, is_held or self.wanted("LEAVE_BAD_FILES"))
+            if parsed is None and item.ebook is not None and is_held:
                 self.kept.append(self._numbers[item.ebook])
                 return
             if parsed is not None:
@@ -81,10 +82,14 @@ class _Decision:
             self.items.append(stored)
             self.told.append(_tell(item, has_metadata="metadata" in stored))
 
-    def _parse(self, parts: Parts) -> dict[str, Any] | None:
-        """The metadata of a file; None: the user is told why there are none."""
+    def _parse(self, parts: Parts, is_kept: bool) -> dict[str, Any] | None:
+        """The metadata of a file; None: they are bad, and the user is told why.
+
+        Args:
+            parts: of the file.
+            is_kept: if the metadata are bad, the file stays in the home.
+        """
         number = self._numbers[parts]
-        is_kept = self.wanted("LEAVE_BAD_FILES") or settings.HOLD_BAD_PAIRS
         try:
             limit = settings.MAX_METADATA_SIZE
             data = self.entry.read(number, limit + 1)

@@ -147,7 +147,11 @@ class Importer:
         try:
             advance(entry)
         except OSError as error:
-            logger.error("import of %s will be tried again: %s", entry.place, error)
+            if entry.directory.exists():
+                logger.error("import of %s will be tried again: %s", entry.place, error)
+            else:
+                logger.error("import of %s: its spool entry is gone: %s", entry.place, error)
+                self._unfinished.remove(entry)
             return None
         except Exception:
             logger.exception("import of %s has failed by a defect", entry.place)

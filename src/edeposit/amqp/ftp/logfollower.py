@@ -18,7 +18,7 @@ from typing import IO, Any
 logger = logging.getLogger(__name__)
 
 _CHUNK = 1 << 20
-# A line is a path of at most 4 KiB and some words; anything longer is no line of ours.
+# A line is a path of at most 4 KiB and some words; anything longer is not from ProFTPD.
 _MAX_LINE = 64 * 1024
 _FINGERPRINT = 256
 # Sessions end after some minutes of idleness, logs are rotated once a day: two would do.
@@ -31,14 +31,14 @@ class _LogFile:
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
         self.offset = 0
-        self._before = self.fingerprint()  # what stood before the position when it was reached
+        self._before = self.fingerprint()  # of the position when it was reached
 
     def identity(self) -> tuple[int, int]:
         info = os.fstat(self.file.fileno())
         return info.st_ino, info.st_dev
 
     def fingerprint(self) -> str:
-        """A digest of what stands right before the position."""
+        """A digest of the bytes right before the position."""
         start = max(self.offset - _FINGERPRINT, 0)
         return hashlib.sha256(os.pread(self.file.fileno(), self.offset - start, start)).hexdigest()
 

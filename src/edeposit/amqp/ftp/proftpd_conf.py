@@ -1,6 +1,6 @@
 """The text of ProFTPD's configuration: what the service needs, in a file of its own.
 
-The distribution's file is only changed where it contradicts: of a directive that stands twice
+The distribution's file is only changed where it contradicts: of a directive that is there twice
 ProFTPD takes the first, so the administrator's line is commented out, never deleted.
 """
 

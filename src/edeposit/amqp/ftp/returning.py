@@ -35,8 +35,11 @@ def give_home_back(entry: SpoolEntry) -> None:
             entry.save(synced=False, state=RETURNED)
             _place_lock(entry, root)
     except FileNotFoundError as error:
+        is_replaced = isinstance(error, homes.HomeReplacedError)
+        if not is_replaced and os.path.lexists(os.path.join(*entry.place)):
+            raise  # something inside has vanished, or the home has come back: again, later
         logger.warning("home %s is gone (%s), its import goes on", entry.place, error.strerror)
-        if isinstance(error, homes.HomeReplacedError):
+        if is_replaced or entry.data["below"]:
             # Another user may have this home now: what was left here is not his.
             entry.keep_for_administrator(entry.data["kept"])
         entry.lock.unlink(missing_ok=True)

@@ -115,7 +115,7 @@ def delete(home: str) -> None:
 
 
 def delete_tree(path: Path) -> None:
-    """Delete a directory that was put aside.
+    """Delete a directory that ``put_aside`` has moved.
 
     Raises:
         OSError: it cannot be deleted, or not safely.

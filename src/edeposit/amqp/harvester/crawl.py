@@ -243,7 +243,10 @@ class _Crawl:
             return _load(url, fetcher)
         except HarvesterError as error:
             self._report(error)
-            return None
+        except Exception as error:
+            logger.exception("a list page of source %s failed", self._source.name)
+            self._report(HarvesterError(f"{type(error).__name__}: {error}"))
+        return None
 
     # --- books --------------------------------------------------------------------------------
 

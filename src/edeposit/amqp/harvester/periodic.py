@@ -139,7 +139,7 @@ class Schedule:
 
     def __init__(self, interval: float | None = None, path: Path | None = None) -> None:
         self._interval = interval
-        self._noted: float | None = None
+        self._unwritten: float | None = None
         self.path = path or state_path()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -153,8 +153,8 @@ class Schedule:
 
     def last(self) -> float | None:
         """Start of the last complete harvest, in seconds since the epoch; None if not known."""
-        if self._noted is not None:
-            return self._noted
+        if self._unwritten is not None:
+            return self._unwritten
         try:
             started = json.loads(self.path.read_text("utf-8"))["started"]
             return float(started)
@@ -180,7 +180,6 @@ class Schedule:
         Raises:
             HarvesterError: the state cannot be written.
         """
-        self._noted = started
         new = self.path.with_name(f"{self.path.name}.new")
         try:
             with open(new, "w", encoding="utf-8") as file:
@@ -188,7 +187,9 @@ class Schedule:
                 file.flush()
                 os.fsync(file.fileno())
             new.replace(self.path)
+            self._unwritten = None
         except OSError as error:
+            self._unwritten = started
             raise HarvesterError(f"{self.path}: the state cannot be kept here: {error}") from error
 
     def run(self, harvest: Callable[[], object], end: threading.Event) -> None:

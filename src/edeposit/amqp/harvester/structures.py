@@ -8,6 +8,7 @@ book than a printed one.
 
 import re
 import unicodedata
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from stdnum import ean as stdnum_ean
@@ -19,6 +20,8 @@ from edeposit.amqp.harvester.exceptions import ExtractionError
 # Has no mutable form; the first generation had it here, too.
 Publications = messages.Publications
 
+# In characters: longer texts are not kept in memory for the next time.
+_SHORT = 100
 # Occurs in no name.
 _SEPARATOR = "\x1f"
 # What an old identity of title and authors begins with, as no other does.
@@ -169,8 +172,19 @@ class Publication(_Strict):
 
 def canonical_isbn(text: Any) -> str | None:
     """The ISBN-13 in digits of the first valid ISBN in a text; None if there is none."""
-    found = isbn.find_all(text) if isinstance(text, str) else []
-    return isbn.canonical(found[0]) if found else None
+    if not isinstance(text, str):
+        return None
+    return _canonical(text) if len(text) <= _SHORT else _canonical.__wrapped__(text)
+
+
+@lru_cache(maxsize=1024)
+def _canonical(text: str) -> str | None:
+    """A harvest asks for the same ISBN several times in a row: filters, equality, marking."""
+    try:
+        return isbn.canonical(text)
+    except ValueError:
+        found = isbn.find_all(text)
+        return isbn.canonical(found[0]) if found else None
 
 
 def _fold(text: str) -> str:

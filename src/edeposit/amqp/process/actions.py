@@ -12,7 +12,14 @@ from edeposit.amqp import settings
 from edeposit.amqp.errors import StartError
 from edeposit.amqp.process import background, children, directory, logs, streams
 from edeposit.amqp.process.commands import Parser
-from edeposit.amqp.process.control import EXIT_FAILURE, EXIT_OK, EXIT_UNKNOWN, Control, complain
+from edeposit.amqp.process.control import (
+    EXIT_FAILURE,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_UNKNOWN,
+    Control,
+    complain,
+)
 from edeposit.amqp.process.pidfile import PidFile
 
 logger = logging.getLogger(__name__)
@@ -37,6 +44,7 @@ class DaemonActions:
         self._log_target = log_target
         self._log_level = log_level
         self._stop_timeout = stop_timeout
+        self._directory: Path | None = None
         self._control: Control | None = None
         self._report = background.Report()
 
@@ -49,7 +57,9 @@ class DaemonActions:
         Raises:
             StartError: neither PID_DIR nor a home directory says where.
         """
-        return directory.private_directory(self._configured_directory)
+        if self._directory is None:
+            self._directory = directory.private_directory(self._configured_directory)
+        return self._directory
 
     @property
     def _configured_directory(self) -> str:
@@ -125,6 +135,8 @@ class DaemonActions:
             sys.exit(self.do(args.action, foreground=args.foreground, now=args.now, json=args.json))
         except (StartError, settings.SettingsError) as error:
             sys.exit(self._complain(str(error)))
+        except KeyboardInterrupt:
+            sys.exit(EXIT_INTERRUPTED)
 
     def do(
         self, action: str, *, foreground: bool = False, now: bool = False, json: bool = False
@@ -222,7 +234,10 @@ class DaemonActions:
             as_json: one JSON object on one line instead of text.
         """
         try:
-            return self._find_running().status(as_json=as_json)
+            looked_in = (
+                "" if self._configured_directory else f"{self.directory}, {directory.SYSTEM}"
+            )
+            return self._find_running().status(as_json=as_json, looked_in=looked_in)
         except StartError as error:
             return self._complain(f"unknown: {error}", EXIT_UNKNOWN)
 

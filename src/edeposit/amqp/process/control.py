@@ -10,6 +10,7 @@ import json
 import os
 import select
 import signal
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_NOT_RUNNING = 3
 EXIT_UNKNOWN = 4
+EXIT_INTERRUPTED = 130  # by Ctrl-C
 
 # After its stop_timeout a daemon abandons its work; it gets this long (s) to exit before SIGKILL.
 GRACE = 5.0
@@ -88,8 +90,13 @@ class Control:
         except StartError as error:
             return complain(self.name, str(error), EXIT_UNKNOWN)
 
-    def status(self, *, as_json: bool) -> int:
-        """Print whether it runs, and what it is doing; returns the LSB's exit code."""
+    def status(self, *, as_json: bool, looked_in: str = "") -> int:
+        """Print whether it runs, and what it is doing; returns the LSB's exit code.
+
+        Args:
+            as_json: one JSON object on one line instead of text.
+            looked_in: where else it was looked for, if it does not run.
+        """
         try:
             pid = self.pidfile.holder()
         except StartError as error:
@@ -108,7 +115,7 @@ class Control:
         elif code == EXIT_FAILURE:
             print(f"{self.name} is dead, its pid file {self.pidfile.path} is left over.")
         else:
-            print(f"{self.name} is not running.")
+            print(f"{self.name} is not running{looked_in and f' (looked in {looked_in})'}.")
         return code
 
     def reload(self) -> int:
@@ -152,19 +159,35 @@ class Control:
         Returns:
             False if another command has noted it before, and sends or has sent the signal.
         """
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        # Without the mark, on a full disk for example, the signal is sent in any case.
+        # Without a mark, on a full disk for example, the signal is sent in any case.
         with contextlib.suppress(OSError):
-            fd = os.open(self._stop_mark, flags, 0o600)
+            if self._is_marked(pid):
+                return False
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            fd = os.open(self._stop_mark, flags, 0o644)
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX)  # held for no longer than these three calls
+                info = os.fstat(fd)
+                # Root in another user's directory must not write into what that user has linked.
+                if not stat.S_ISREG(info.st_mode) or info.st_nlink != 1:
+                    return True
+                fcntl.flock(fd, fcntl.LOCK_EX)  # held for no longer than the next three calls
                 if os.pread(fd, 20, 0) == b"%d" % pid:
                     return False
                 os.ftruncate(fd, 0)
                 os.pwrite(fd, b"%d" % pid, 0)
+                os.fchmod(fd, 0o644)  # whatever the umask: another user's stop asks as well
             finally:
                 os.close(fd)
         return True
+
+    def _is_marked(self, pid: int) -> bool:
+        with contextlib.suppress(OSError):
+            fd = os.open(self._stop_mark, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            try:
+                return os.read(fd, 20) == b"%d" % pid
+            finally:
+                os.close(fd)
+        return False
 
     def remove_stop_mark(self) -> None:
         """For a daemon that has just started, perhaps with the pid of the last one."""

@@ -32,11 +32,17 @@ def private_directory(configured: str) -> Path:
         configured: the setting PID_DIR; empty for ``/run/edeposit`` (root),
             ``$XDG_RUNTIME_DIR/edeposit`` or ``~/.local/state/edeposit``.
 
+    Returns:
+        An absolute path: a daemon changes its working directory.
+
     Raises:
         StartError: there is no home directory, and it would be there.
     """
     if configured:
-        return Path(configured)
+        try:
+            return Path(configured).absolute()
+        except OSError as error:
+            raise StartError(f"directory {configured}: {error.strerror}") from error
     if os.geteuid() == 0:
         return SYSTEM
     runtime = os.environ.get("XDG_RUNTIME_DIR")

@@ -1,9 +1,9 @@
-"""Locks on files that can be asked for without being taken.
+"""Locks on files that can be queried without being taken.
 
-``lock()`` takes two locks on one descriptor: ``flock``, which everybody knows and of which the
-kernel lists the holder's pid, and an open file description lock (fcntl(2), F_OFD_SETLK), because
-that one can be queried: a ``status`` beside a ``start`` must not hold the lock itself, not even for
-a moment. Both belong to the open file, so both end with the process, however it ends.
+``lock()`` takes two locks on one descriptor. ``flock``, because the kernel lists its holder's pid;
+and an open file description lock (fcntl(2), F_OFD_SETLK), because that one can be queried: a
+``status`` beside a ``start`` must not hold the lock itself, not even for a moment. Both belong to
+the open file, so both end with the process, however it ends.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ def lock(fd: int) -> bool:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    # A file system that has no such locks leaves flock, as the kernel lists it.
+    # A file system without such locks still has flock, which the kernel lists.
     with contextlib.suppress(OSError):
         fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _WHOLE_FILE)
     return True

@@ -155,7 +155,7 @@ def reopen() -> None:
 
 
 def close() -> None:
-    """Write what waits, within a few seconds, and leave the streams as they were before."""
+    """Write what waits, within a few seconds, and restore the original streams."""
     streams.give_back()
     if _installed is not None:
         _installed.close()

@@ -1,8 +1,8 @@
 """Log lines go through a bounded queue to a thread that writes them.
 
-Whoever logs or prints never waits for a disk, a pipe or a socket, and never gets its errors: on the
-I/O thread the one would stop, the other end the service. Lines that do not fit into the queue, or
-cannot be written, are counted, and the log says how many.
+A thread that logs or prints never waits for a disk, a pipe or a socket, and never gets its errors:
+on the I/O thread, waiting would stop the service and an error would end it. Lines that do not fit
+into the queue, or cannot be written, are counted, and the log says how many.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ class LogWriter:
 
     Args:
         sink: where the lines go.
-        remark: makes a line out of a text of ours; empty if it says it elsewhere.
+        remark: makes a line out of the writer's own text; empty if it reports it elsewhere.
     """
 
     def __init__(self, sink: Sink, remark: Callable[[str], bytes]) -> None:
@@ -113,7 +113,7 @@ class LogWriter:
             batch, is_last = self._next_batch()
             try:
                 self._write(batch)
-            except Exception as error:  # a defect of ours must not silence the daemon
+            except Exception as error:  # a defect here must not silence the daemon
                 self.sink.error = repr(error)
                 self._lost += len(batch)
             if is_last:

@@ -22,7 +22,7 @@ _last_error = ""
 
 
 def _in_child() -> None:
-    """A forked child has no thread of ours, and the lock may have been held."""
+    """A forked child lacks the sending thread, and the lock may have been held."""
     global _lock, _sender
     _lock, _sender = threading.Lock(), None
 

@@ -143,7 +143,8 @@ class PidFile:
 
     def _open_to_look(self) -> int | None:
         try:
-            return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            return os.open(self.path, flags)
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -89,7 +89,7 @@ class SignalInbox:
 
         Args:
             stop_raises: SIGTERM raises ``SystemExit`` and SIGINT ``KeyboardInterrupt`` in the main
-                thread, for bodies without a loop of ours; else they are recorded like the rest.
+                thread, for bodies without a loop; otherwise they are recorded like the rest.
         """
         global _is_installed
         if threading.current_thread() is not threading.main_thread():
@@ -114,7 +114,7 @@ class SignalInbox:
         self._before.clear()
 
     def watch(self, on_reload: Callable[[], None]) -> None:
-        """Act on reload signals in a small thread, for bodies without a loop of ours."""
+        """Act on reload signals in a small thread, for bodies without a loop that watches them."""
 
         def run() -> None:
             self._reader.setblocking(True)

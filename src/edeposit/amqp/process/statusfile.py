@@ -66,8 +66,9 @@ class StatusFile:
     def read(self, pid: int) -> dict[str, Any]:
         """What the process with this pid has said; empty if nothing."""
         try:
-            with open(self.path, "rb") as file:
-                status = json.loads(file.read(_SIZE_LIMIT))
+            # Perhaps another user's: opening a FIFO must not wait.
+            with open(os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+                status = json.loads(file.read(_SIZE_LIMIT) or b"")
         except (OSError, ValueError, RecursionError):
             return {}
         return status if isinstance(status, dict) and status.get("pid") == pid else {}

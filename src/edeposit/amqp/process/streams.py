@@ -46,7 +46,7 @@ class Stream(io.TextIOBase):
     """A text stream that hands its lines to a log writer.
 
     Args:
-        fd: the descriptor that it stands for.
+        fd: the descriptor that it replaces.
         writer: where the lines go.
     """
 
@@ -58,6 +58,7 @@ class Stream(io.TextIOBase):
         self._fd = fd
         self._writer = writer
         self._part = threading.local()
+        self.name = f"<{'stdout' if fd == 1 else 'stderr'}>"
         self.buffer = _Bytes(fd, writer)
 
     def write(self, text: str) -> int:
@@ -84,7 +85,7 @@ class Stream(io.TextIOBase):
         return True
 
     def fileno(self) -> int:
-        """The descriptor that it stands for; children write to it themselves."""
+        """The descriptor that it replaces; children write to it themselves."""
         return self._fd
 
     def isatty(self) -> bool:
@@ -117,17 +118,28 @@ def take(out: LogWriter, error: LogWriter) -> None:
     flush()
     for name, fd, writer in (("stdout", 1, out), ("stderr", 2, error)):
         stream = Stream(fd, writer)
-        _taken.append((name, getattr(sys, name), stream))
-        setattr(sys, name, stream)
+        for attribute in (name, f"__{name}__"):
+            original = getattr(sys, attribute)
+            _taken.append((attribute, original, stream))
+            setattr(sys, attribute, stream)
+            _exchange(original, stream)
 
 
 def give_back() -> None:
     """Write what was printed, within a few seconds, and put the original streams back."""
     while _taken:
-        name, original, stream = _taken.pop()
+        attribute, original, stream = _taken.pop()
         stream.end()
-        if getattr(sys, name) is stream:
-            setattr(sys, name, original)
+        if getattr(sys, attribute) is stream:
+            setattr(sys, attribute, original)
+        _exchange(stream, original)
+
+
+def _exchange(old: Any, new: Any) -> None:
+    """Also for the handlers that a program has made with ``logging.basicConfig``."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is old:
+            handler.stream = new
 
 
 class _Bytes(io.RawIOBase):
@@ -150,7 +162,7 @@ class _Bytes(io.RawIOBase):
         return True
 
     def fileno(self) -> int:
-        """The descriptor that it stands for."""
+        """The descriptor that it replaces."""
         return self._fd
 
     def close(self) -> None:

@@ -178,6 +178,7 @@ def _dry_run(
     args: argparse.Namespace, use_dup_filter: bool | None, use_aleph_filter: bool | None
 ) -> int:
     from edeposit.amqp.harvester.filters import Sieve
+    from edeposit.amqp.harvester.sending import sendable
     from edeposit.amqp.programs import harvestoutput
 
     errors = 0
@@ -187,8 +188,9 @@ def _dry_run(
     ):
         for result in results:
             sifted = sieve.sift(result.publications)
-            harvestoutput.print_books(sifted.new, args.json)
             failures = [*result.errors, *sifted.errors]
+            books = [book for book, _, _ in sendable(sifted.new, failures)]
+            harvestoutput.print_books(books, args.json)
             harvestoutput.print_errors(result.name, failures)
             errors += len(failures)
     return EXIT_FAILURE if errors else _OK

@@ -36,6 +36,12 @@ _PLACES = {
     "edeposit-amqp.logrotate": ["/etc/logrotate.d/edeposit-amqp"],
     "edeposit-ftp.logrotate": ["/etc/logrotate.d/edeposit-ftp"],
 }
+# Directory below share/edeposit-amqp/manual to where its files go.
+_MANUAL = {
+    "man1": "/usr/local/share/man/man1",
+    "bash": "/usr/local/share/bash-completion/completions",
+    "zsh": "/usr/local/share/zsh/site-functions",
+}
 _PROGRAMS = "edeposit_*.py"
 
 
@@ -82,6 +88,9 @@ class Installation:
             text = text.replace("/usr/local/bin/", f"{self.bindir}/")
             for target in targets:
                 yield Piece(target, text.encode("utf-8"))
+        for name, place in _MANUAL.items():
+            for path in sorted((self.share / "manual" / name).iterdir()):
+                yield Piece(f"{place}/{path.name}", path.read_bytes())
 
     def install(self) -> list[str]:
         """Put everything in its place; again after an upgrade.

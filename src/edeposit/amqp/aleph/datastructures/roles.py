@@ -8,8 +8,8 @@ import re
 import unicodedata
 from typing import Any
 
-# Last parts of $4 that mean an author: MARC, Dublin Core and GND, RDA (work, agent).
-_AUTHOR_CODES = frozenset({"aut", "author", "p10061", "p50195"})
+# Last parts of $4 that mean an author: MARC, GND, RDA (work, agent), Wikidata.
+_AUTHOR_CODES = frozenset({"aut", "author", "p10061", "p50195", "q482980"})
 
 # Beginnings of words in $e: Czech, Slovak, English, German.
 _AUTHOR_WORD = re.compile("aut$|autor|author|verfasser|spisovatel")
@@ -36,8 +36,8 @@ _PART_OF_A_BOOK = re.compile(
 
 def is_author(field: Any) -> bool:
     """Whether a person is an author: a role says so, or none is known to say something else."""
-    codes = [code for text in field.get_subfields("4") if (code := _code(text))]
-    if codes:
+    codes = [_code(word) for text in field.get_subfields("4") for word in re.split("[,; ]+", text)]
+    if any(codes):
         return not _AUTHOR_CODES.isdisjoint(codes)
     words = [word for text in field.get_subfields("e") for word in _words(text)]
     return any(map(_is_author_word, words)) or not any(map(_is_known_word, words))
@@ -45,7 +45,7 @@ def is_author(field: Any) -> bool:
 
 def _code(text: str) -> str:
     """``aut.``, ``AUT`` and ``http://id.loc.gov/vocabulary/relators/aut`` are all ``aut``."""
-    return re.split(r"[/#:]", text.lower().rstrip("/#:., "))[-1]
+    return re.split("[/#:]", text.lower().rstrip("/#:"))[-1].partition(".")[0]
 
 
 def _words(text: str) -> list[str]:

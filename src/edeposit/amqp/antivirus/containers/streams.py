@@ -40,7 +40,7 @@ def _look(unpacked: "gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile", walk: "Walk")
     def pieces() -> Iterator[bytes]:
         nonlocal size
         while piece := unpacked.read(65536):
-            walk.deadline.remaining()
+            walk.spend(len(piece))
             size += len(piece)
             yield piece
 

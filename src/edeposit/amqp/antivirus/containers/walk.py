@@ -86,6 +86,13 @@ class Walk:
         if all(problem.kind != kind for problem in self.problems):
             self.problems.append(Problem(kind, f"{where}: {text}" if where else text))
 
+    def spend(self, size: int) -> None:
+        """Note that so many bytes were unpacked."""
+        self.deadline.remaining()
+        self._room -= size
+        if self._room < 0:
+            raise _TooMuch
+
     def count(self, size: int) -> None:
         """Note one member and its size when unpacked."""
         self.deadline.remaining()
@@ -116,10 +123,7 @@ class Walk:
     def _unpacked(self, head: bytes, pieces: Iterator[bytes]) -> Iterator[IO[bytes]]:
         with tempfile.SpooledTemporaryFile(_IN_MEMORY) as file:
             for piece in itertools.chain([head], pieces):
-                self.deadline.remaining()
-                self._room -= len(piece)
-                if self._room < 0:
-                    raise _TooMuch
+                self.spend(len(piece))
                 file.write(piece)
             yield file
 

@@ -106,13 +106,16 @@ def scan_stream(filename: str, pieces: Iterable[bytes], deadline: Deadline | Non
     return parse_answer(filename, answer)
 
 
-def identity() -> Identity:
+def identity(deadline: Deadline | None = None) -> Identity:
     """The clamd that answers now; changes with a restart or new signatures.
+
+    Args:
+        deadline: default: SCAN_TIMEOUT from now.
 
     Raises:
         ScannerUnavailableError: clamd cannot be reached.
     """
-    deadline = Deadline(settings.SCAN_TIMEOUT)
+    deadline = deadline or Deadline(settings.SCAN_TIMEOUT)
     with _connection(deadline) as sock:
         process = 0
         if sock.family == socket.AF_UNIX:

@@ -111,7 +111,7 @@ def _rows(data: str, delimiter: str) -> Iterator[list[str]]:
     bare = re.compile(rf"[^{re.escape(delimiter)}\r\n]*")
     blanks = re.compile(r"[^\S\r\n\t]*" if delimiter == "\t" else r"[^\S\r\n]*")
     end = re.compile(rf"{blanks.pattern}(?:{re.escape(delimiter)}|\r\n|\r|\n|\Z)")
-    closing = {quote: _Closings(data, quote, end) for quote in "\"'"}
+    closing = {quote: _Closings(data, quote, end) for quote in "\"'" if quote in data}
     row: list[str] = []
     position = 0
     while True:

@@ -128,4 +128,7 @@ def without_default_namespace(root: Any) -> None:
     """
     for element in root.iter("{*}*"):
         if element.prefix is None:
-            element.tag = element.tag.rpartition("}")[2]
+            try:
+                element.tag = element.tag.rpartition("}")[2]
+            except ValueError:
+                continue  # broken XML has names that are none
