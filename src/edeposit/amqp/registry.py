@@ -93,7 +93,8 @@ def load(name: str) -> ModuleType:
         module = importlib.import_module(package)
     except ImportError as error:
         raise StartError(
-            f"service {name!r} cannot be imported ({error}): install it with its extra '{name}' (make install does)"
+            f"service {name!r} cannot be imported ({error}): install it with its extra '{name}'"
+            " (make install does)"
         ) from error
     if not callable(getattr(module, "reactToAMQPMessage", None)):
         raise StartError(f"service {name!r}: package {package} has no reactToAMQPMessage")
