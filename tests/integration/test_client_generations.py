@@ -81,40 +81,53 @@ def test_a_prefix_of_the_users_works_with_a_daemon_of_2015(old_daemon, service, 
 def test_without_the_right_to_bind_reply_to_is_enough(
     daemon, rabbit, vhost, service, monkeypatch, tmp_path
 ):
-    # It may use its own queue and the exchange, but not bind anything to the service's queue.
-    with restricted_user(rabbit, vhost, "^edeposit", "^(edeposit.*|echo)$", ".*") as user:
-        configure(
-            monkeypatch,
-            rabbit,
-            vhost,
-            tmp_path,
-            RABBITMQ_USER_NAME=user,
-            RABBITMQ_USER_PASSWORD=user,
-        )
+    # It may publish to the exchange, but not bind a queue to it.
+    with restricted_user(rabbit, vhost, "^edeposit", "^(edeposit.*|echo)$", "^edeposit") as user:
+        account = {"RABBITMQ_USER_NAME": user, "RABBITMQ_USER_PASSWORD": user}
+        configure(monkeypatch, rabbit, vhost, tmp_path, **account)
         with AMQPClient("antivirus", glob=CLASSES, timeout=5) as client:
             assert client.call(Echo(1)) == Echo(1)
             assert client.call(Echo(2)) == Echo(2)
+        assert bindings(rabbit, vhost) == {("daemon", "request"), ("plone", "result")}
 
 
-def test_a_removed_binding_is_noticed(daemon, service, configured):
+def test_a_daemon_of_2015_is_called_without_rights_on_its_queue(
+    old_daemon, rabbit, vhost, monkeypatch, tmp_path
+):
+    with restricted_user(
+        rabbit, vhost, "^edeposit", "^(edeposit.*|echo)$", "^(edeposit.*|echo)$"
+    ) as user:
+        account = {"RABBITMQ_USER_NAME": user, "RABBITMQ_USER_PASSWORD": user}
+        configure(monkeypatch, rabbit, vhost, tmp_path, **account)
+        with AMQPClient("antivirus", glob=CLASSES, timeout=5) as client:
+            assert client.call(Echo(1)) == Echo(1)
+
+
+def test_a_call_takes_the_way_of_every_other_request(daemon, service, configured):
+    service.channel.queue_declare("more", durable=True)
+    service.channel.queue_bind("more", "echo", "#")
     with AMQPClient("antivirus", glob=CLASSES, timeout=10) as client:
         assert client.call(Echo(1)) == Echo(1)
-        service.channel.queue_unbind("daemon", "echo", "edeposit.reply.*.request")
-        assert client.call(Echo(2)) == Echo(2)
+        assert len(daemon.runs()) == 1
+        method, properties, _ = service.get("more")
+        assert method.routing_key == f"{client.reply_queue}.request"
+        assert "BCC" not in properties.headers
+        service.channel.queue_delete("more")
         service.channel.queue_unbind("daemon", "echo", "request")
-        with pytest.raises(UnroutableError):
-            client.call(Echo(3))
+        with pytest.raises(UnroutableError, match="'request'"):
+            client.call(Echo(2))
+    assert len(daemon.runs()) == 1
 
 
-def test_clients_leave_one_binding_for_all_of_them(daemon, rabbit, vhost, configured):
+def test_clients_leave_no_binding_behind(daemon, rabbit, vhost, configured):
     before = bindings(rabbit, vhost)
     clients = [AMQPClient("antivirus", glob=CLASSES, timeout=10) for _ in range(3)]
     for client in clients:
         assert client.call(Echo(1)) == Echo(1)
-    assert len(bindings(rabbit, vhost) - before) == 1 + len(clients)
+    assert len(bindings(rabbit, vhost) - before) == len(clients)
     for client in clients:
         client.close()
-    assert bindings(rabbit, vhost) - before == {("daemon", "edeposit.reply.*.request")}
+    assert bindings(rabbit, vhost) == before
 
 
 def test_old_and_new_names_of_an_exception(daemon, configured):

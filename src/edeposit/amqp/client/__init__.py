@@ -83,7 +83,6 @@ class AMQPClient:
         self._place = Place(
             service,
             config["exchange"],
-            config["in_queue"],
             config["in_key"],
             config["out_key"],
             key_prefix,

@@ -14,7 +14,6 @@ class Place(NamedTuple):
     Attributes:
         service: its name, for error texts.
         exchange: of its requests and answers.
-        in_queue: the daemon's.
         in_key: routing key of requests.
         out_key: routing key of answers.
         prefix: of both keys, as the user wants it; empty: none.
@@ -22,7 +21,6 @@ class Place(NamedTuple):
 
     service: str
     exchange: str
-    in_queue: str
     in_key: str
     out_key: str
     prefix: str
@@ -50,6 +48,7 @@ class Request:
     Attributes:
         inbox: gets messages (properties, body), or an exception; None when the broker has
             confirmed a request that is not answered here.
+        may_have_prefix: its routing key may be that of the reply queue.
     """
 
     def __init__(self, uuid: str, outgoing: Outgoing, wants_answer: bool) -> None:
@@ -57,6 +56,7 @@ class Request:
         self.outgoing = outgoing
         self.wants_answer = wants_answer
         self.is_confirmed = False
+        self.may_have_prefix = wants_answer
         self.inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._state = _State.UNSENT
         self._lock = threading.Lock()

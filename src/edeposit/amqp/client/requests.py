@@ -1,12 +1,11 @@
 """Requests on their way out, and the reply queue by which their answers come back.
 
 Answers come back in one of two ways, whichever generation the daemon is of: new daemons follow
-``reply_to``; those of 2015 ignore it, but keep the prefix of a request's routing key, so the key
-carries a prefix that only this reply queue is bound to. Where the user must not bind, ``reply_to``
-is all there is.
-
-The binding of the prefixed requests to the service's input queue is one pattern for all clients,
-made again by each: a binding for each client would stay when the client crashes.
+``reply_to``; those of 2015 ignore it, but answer with the prefix of the routing key that they see.
+So a call's routing key is ``<reply queue>.request``, the reply queue is bound to
+``<reply queue>.result``, and the header ``BCC`` (RabbitMQ's sender-selected distribution) names the
+key by which the broker routes the call to the service: its queue needs no binding for us. Where
+the user must not bind the reply queue, ``reply_to`` is all there is.
 
 What must stay true: a request that its caller gave up is not sent any more, and the caller is told
 whether it may have been; a request fails at once when it cannot reach the service.
@@ -79,16 +78,18 @@ class Requests(Session):
         Raises:
             AMQPError: the session has ended.
         """
+        key = self._place.request_key
+        routed_by = {"BCC": [key]} if wants_answer and not self._place.prefix else {}
         properties = BasicProperties(
             content_type=CONTENT_TYPE,
             delivery_mode=2,
-            headers={**headers, UUID_HEADER: uuid},
+            headers={**routed_by, **headers, UUID_HEADER: uuid},
             correlation_id=uuid,
             reply_to=self._reply_queue if wants_answer else None,
         )
-        key = self._place.request_key
         outgoing = Outgoing(self._place.exchange, key, body, properties, self._on_published)
         request = outgoing.owner = Request(uuid, outgoing, wants_answer)
+        request.may_have_prefix = wants_answer and "BCC" not in headers
         self._requests[uuid] = request
         try:
             self.post(self._add, request)
@@ -156,7 +157,7 @@ class Requests(Session):
             del self._unsent[request]
             if request.begin():
                 outgoing = request.outgoing
-                if request.wants_answer and self._has_prefix:
+                if request.may_have_prefix and self._has_prefix:
                     outgoing.routing_key = self._own_key
                 link.publish(outgoing)
         if not self._unsent:
@@ -166,8 +167,8 @@ class Requests(Session):
         request: Request = outgoing.owner
         plain_key = self._place.request_key
         if isinstance(error, UnroutableError) and outgoing.routing_key != plain_key:
-            # The binding was removed, or the exchange knows no patterns.
-            self._has_prefix = False
+            # Nothing is bound to the service's key, or this broker knows no BCC.
+            request.may_have_prefix = False
             outgoing.routing_key = plain_key
             self._unsent[request] = None
         elif error is not None:
@@ -195,14 +196,7 @@ class Requests(Session):
             self._consume(channel)
             return
 
-        def bound_answers(_frame: Any) -> None:
-            if place.prefix:  # the user has bound the requests
-                bound_requests(None)
-            else:
-                pattern = f"{REPLY_QUEUE_PREFIX}.*.{place.in_key}"
-                channel.queue_bind(place.in_queue, place.exchange, pattern, callback=bound_requests)
-
-        def bound_requests(_frame: Any) -> None:
+        def bound(_frame: Any) -> None:
             self._binding = False
             self._has_prefix = not place.prefix
             self._consume(channel)
@@ -210,7 +204,7 @@ class Requests(Session):
         place = self._place
         key = place.answer_key(place.request_key if place.prefix else self._own_key)
         self._binding = True
-        channel.queue_bind(self._reply_queue, place.exchange, key, callback=bound_answers)
+        channel.queue_bind(self._reply_queue, place.exchange, key, callback=bound)
 
     def _consume(self, channel: Channel) -> None:
         def with_qos(_frame: Any) -> None:
