@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from edeposit.amqp.process.children import descendants
 from edeposit.amqp.testing import wait_for
 
 SCRIPT = Path(__file__).parent / "daemons" / "plain.py"
@@ -85,7 +86,9 @@ def plain(tmp_path):
     yield plain
     plain.environment["STOP_TIMEOUT"] = "0"
     if plain.pidfile.exists() and plain("status")[0] == 0:
-        os.kill(plain.pid(), signal.SIGKILL)
+        pid = plain.pid()
+        for victim in (*descendants(pid), pid):
+            os.kill(victim, signal.SIGKILL)
 
 
 def is_alive(pid):
