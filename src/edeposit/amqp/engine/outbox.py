@@ -112,7 +112,7 @@ class Outbox:
                 return
             delivery.replies[outgoing] = None
         # Without a connection ``settle`` keeps it.
-        if self._side.is_alert or type(outgoing) is not Outgoing:
+        if outgoing.suspect or self._side.is_alert or type(outgoing) is not Outgoing:
             self._send_carefully(outgoing)
         else:
             self._link.publish(outgoing)
@@ -146,7 +146,7 @@ class Outbox:
                 outgoing.done(outgoing, MessageTooLargeError(size, limit))
                 continue
             if failure.code != "too-large" and is_suspect(failure, outgoing):
-                outgoing.suspect = self._side.is_alert = True
+                outgoing.suspect = True
             if outgoing.done == self.settle or (outgoing.suspect and failure.reply_code):
                 self._unsent[outgoing] = None
             else:  # its sender decides
