@@ -226,10 +226,13 @@ class BrokerDaemon(DrainingDaemon):
         if self._fixed_prefetch() or link.blocked or not self._consumer.is_consuming:
             return
         if self._window.size < self._consumer.count:
-            for delivery in self._pool.withdraw():
-                self._ledger.give_back(delivery)
-            link.flush()
-        self._consumer.renew(resized=True)
+            self._consumer.shrink(self._give_back_waiting)
+        else:
+            self._consumer.renew(resized=True)
+
+    def _give_back_waiting(self) -> None:
+        for delivery in self._pool.withdraw():
+            self._ledger.give_back(delivery)
 
     def on_tick(self) -> None:
         """Once a second (engine)."""

@@ -131,6 +131,26 @@ class Consumer:
         self._consume(channel, resized=resized)
         return True
 
+    def shrink(self, give_back: Callable[[], None]) -> None:
+        """Consume anew with a smaller prefetch count, and keep the order.
+
+        Args:
+            give_back: returns what waits to its queue; called when the old consumer has ended and
+                the new one has not begun. Earlier, what is on its way would overtake it.
+        """
+        channel, tag = self._link.channel, self._tag
+        if tag is None or channel is None or not channel.is_open:
+            return
+
+        def ended(_frame: Any) -> None:
+            if self._link.channel is channel and self._wanted():
+                give_back()
+                self._link.flush()
+                self._consume(channel, resized=True)
+
+        self._tag = None
+        channel.basic_cancel(tag, callback=ended)
+
     def make_room(self, stuck: int, room: int) -> None:
         """Consume anew when requests whose answers nobody takes use up the prefetch.
 
