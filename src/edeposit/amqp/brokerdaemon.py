@@ -224,11 +224,16 @@ class BrokerDaemon(DrainingDaemon):
         link = self._running_link()
         if link.blocked or not self._consumer.is_consuming:
             return
-        if self._window.size < self._consumer.count:
-            for delivery in self._pool.withdraw():
-                self._ledger.give_back(delivery)
-            link.flush()
-        self._consumer.renew(resized=True)
+        is_smaller = self._window.size < self._consumer.count
+        self._consumer.renew(
+            resized=True, between=self._give_back_waiting if is_smaller else lambda: None
+        )
+
+    def _give_back_waiting(self) -> None:
+        """What no handler has begun goes back, in order: the old consumer gets nothing more."""
+        for delivery in self._pool.withdraw():
+            self._ledger.give_back(delivery)
+        self._running_link().flush()
 
     def on_tick(self) -> None:
         """Once a second (engine)."""
