@@ -37,7 +37,7 @@ def test_a_large_message_shrinks_the_window_and_costs_no_answer(service, make_da
     daemon = make_daemon(LOG_LEVEL="WARNING").start()
     echo = [{"__nt_name": "Echo", "value": number} for number in range(2000)]
     service.send_many(echo[:1500])
-    service.send_many([{"__nt_name": "Echo", "value": "x" * 20_000_000}, *echo[1500:1600]])
+    service.send_many([{"__nt_name": "Echo", "value": "x" * 16_000_000}, *echo[1500:1600]])
     values = drain(service, 1601)
     assert [value for value in values if isinstance(value, int)] == list(range(1600))
     wait_for(lambda: daemon.status().get("prefetch", 0) < 100, what="the window has shrunk")

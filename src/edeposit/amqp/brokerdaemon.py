@@ -125,6 +125,8 @@ class BrokerDaemon(DrainingDaemon):
         error: Exception | None,
     ) -> None:
         """A message has come (engine)."""
+        if self._consumer.is_moving:
+            return
         delivery = self._ledger.accept(method, properties, body)
         if delivery is None:
             return
@@ -152,7 +154,7 @@ class BrokerDaemon(DrainingDaemon):
     def on_usable(self) -> None:
         """The consumer is registered (engine)."""
         logger.log(
-            logging.DEBUG if self._consumer.is_moving else logging.INFO,
+            logging.DEBUG if self._state == self._working_state else logging.INFO,
             "%s virtual host %r (prefetch %d, %d handler threads)",
             f"consuming {self.queue!r} in" if self.queue else "connected to",
             self.connection_param.virtual_host,
@@ -165,8 +167,10 @@ class BrokerDaemon(DrainingDaemon):
         self.ready(self._working_state)
         self._ledger.usable()
 
-    def on_cancelled(self) -> None:
-        """The broker took the consumer away: its queue was deleted or moved (engine)."""
+    def on_cancelled(self, consumer_tag: str) -> None:
+        """The broker took a consumer away: its queue is gone, or an ack is overdue (engine)."""
+        if not self._consumer.is_current(consumer_tag):
+            return
         logger.warning("the broker cancelled the consumer of %r", self.queue)
         self._ledger.consumer_cancelled(self._pool.withdraw())
         self._set_state("cancelled")

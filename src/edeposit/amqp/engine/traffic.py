@@ -21,6 +21,7 @@ class Life(enum.Enum):
 
     CONNECTING = "connecting"  # or opening and preparing the channel
     USABLE = "usable"
+    MOVING = "moving"  # the channel is being closed to get a fresh one
     WAITING = "waiting"  # for the next attempt
     CLOSING = "closing"
     CLOSED = "closed"
