@@ -218,9 +218,14 @@ def test_prefetched_bodies_of_lost_channels_are_freed(service, make_daemon, prox
 
     def held():
         rows = service.rabbit.ctl(
-            "-q", "list_queues", "-p", service.vhost, "name", "messages_unacknowledged",
+            "-q",
+            "list_queues",
+            "-p",
+            service.vhost,
+            "name",
+            "messages_unacknowledged",
             "--no-table-headers",
-        )  # fmt: skip
+        )
         return dict(row.split("\t") for row in rows.splitlines())["daemon"] == "20"
 
     wait_for(held, what="all are prefetched")

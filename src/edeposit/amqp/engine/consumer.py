@@ -61,6 +61,7 @@ class Consumer:
         self.count = 0
         self.is_moving = False
         self._tag: str | None = None
+        self._is_renewing = False
         self._backoff = Backoff(cap=_RESUBSCRIBE_CAP)
         self._last_sign = time.monotonic()
         self._received = 0
@@ -114,42 +115,36 @@ class Consumer:
     def down(self) -> None:
         """The channel is gone, and the consumer with it."""
         self._tag = None
+        self._is_renewing = False
 
-    def renew(self, *, resized: bool = False) -> bool:
+    def renew(self, *, resized: bool = False, between: Callable[[], None] = lambda: None) -> bool:
         """Consume anew on the same channel, for another prefetch count or a lost consumer.
 
         Messages that the old consumer holds stay unacked, but do not count for the prefetch of
         the new one (RabbitMQ counts per consumer).
 
+        Args:
+            resized: only the prefetch count changes.
+            between: called when the old consumer has got its last message, and the new one none.
+
         Returns:
             False if that cannot be now.
         """
-        channel = self._link.channel
-        if self._tag is None or channel is None or not channel.is_open:
-            return False
-        self.cancel()
-        self._consume(channel, resized=resized)
-        return True
-
-    def shrink(self, give_back: Callable[[], None]) -> None:
-        """Consume anew with a smaller prefetch count, and keep the order.
-
-        Args:
-            give_back: returns what waits to its queue; called when the old consumer has ended and
-                the new one has not begun. Earlier, what is on its way would overtake it.
-        """
         channel, tag = self._link.channel, self._tag
         if tag is None or channel is None or not channel.is_open:
-            return
+            return False
 
-        def ended(_frame: Any) -> None:
-            if self._link.channel is channel and self._wanted():
-                give_back()
-                self._link.flush()
-                self._consume(channel, resized=True)
+        def cancelled(_frame: Any) -> None:
+            if self._is_renewing and self._link.channel is channel:
+                self._is_renewing = False
+                between()
+                if self._wanted():
+                    self._consume(channel, resized=resized)
 
         self._tag = None
-        channel.basic_cancel(tag, callback=ended)
+        self._is_renewing = True
+        channel.basic_cancel(tag, callback=cancelled)
+        return True
 
     def make_room(self, stuck: int, room: int) -> None:
         """Consume anew when requests whose answers nobody takes use up the prefetch.
@@ -175,6 +170,7 @@ class Consumer:
         would be sent twice.
         """
         self._tag = None
+        self._is_renewing = False
         self._again_later()
 
     def _again_later(self) -> None:
