@@ -22,6 +22,8 @@ from .conftest import b64, lead_to
 
 INIT = Path(__file__).parents[2] / "bin" / "edeposit_clamd_init.py"
 
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="clamd and freshclam are set up by root")
+
 
 def react(message):
     return service.reactToAMQPMessage(message, lambda _progress: None)
@@ -67,6 +69,7 @@ def test_start_without_clamd_is_a_warning(monkeypatch, caplog):
 # --- database update ------------------------------------------------------------------------
 
 
+@needs_root
 def test_a_failed_update_carries_freshclams_output(monkeypatch, tmp_path):
     # There is no network here, and no configuration that names a mirror we could reach.
     monkeypatch.setenv("ANTIVIRUS_DATABASE_DIR", str(tmp_path / "missing"))
@@ -75,6 +78,7 @@ def test_a_failed_update_carries_freshclams_output(monkeypatch, tmp_path):
         freshclam.update_database()
 
 
+@needs_root
 def test_a_successful_update_returns_its_output_as_text(monkeypatch, tmp_path):
     # A freshclam that has nothing to do: the real one needs a network for that.
     program = tmp_path / "freshclam"
@@ -86,6 +90,7 @@ def test_a_successful_update_returns_its_output_as_text(monkeypatch, tmp_path):
     assert serialize(answer)
 
 
+@needs_root
 def test_an_update_that_hangs_is_ended(monkeypatch, tmp_path):
     program = tmp_path / "freshclam"
     program.write_text("#!/bin/sh\nexec sleep 60\n")
@@ -188,6 +193,7 @@ def paths(monkeypatch, tmp_path):
     return tmp_path
 
 
+@needs_root
 def test_an_old_configuration_is_brought_up_to_date_once(paths):
     config = paths / "clamd.conf"
     config.write_text(
@@ -222,6 +228,7 @@ def test_an_old_configuration_is_brought_up_to_date_once(paths):
     assert not (paths / "clamd.conf_1").exists()
 
 
+@needs_root
 def test_a_clean_configuration_starts_the_real_clamd(paths, monkeypatch):
     config = paths / "clamd.conf"
     assert init("-o", "-c", str(config)).returncode == 0
@@ -242,6 +249,7 @@ def test_a_clean_configuration_starts_the_real_clamd(paths, monkeypatch):
         assert react(service.ScanFile("a", b64(EICAR))).result["a"][0] == "FOUND"
 
 
+@needs_root
 def test_a_configuration_that_clamav_refuses_is_not_written(paths):
     config = paths / "clamd.conf"
     config.write_text("NoSuchOption yes\n")
@@ -251,6 +259,7 @@ def test_a_configuration_that_clamav_refuses_is_not_written(paths):
     assert config.read_text() == "NoSuchOption yes\n"
 
 
+@needs_root
 def test_a_dry_run_changes_nothing(paths):
     config = paths / "clamd.conf"
     done = init("--dry-run", "-c", str(config))
