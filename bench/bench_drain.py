@@ -120,9 +120,15 @@ def run_ours(count, prefetch):
                 self.drain()
 
     daemon = Bench(
-        parameters(), QUEUE, EXCHANGE, "result", lambda message: message, {}, name="bench",
+        parameters(),
+        QUEUE,
+        EXCHANGE,
+        "result",
+        lambda message: message,
+        {},
+        name="bench",
         prefetch=prefetch,
-    )  # fmt: skip
+    )
     daemon.run()
     daemon.meter.report(count)
 

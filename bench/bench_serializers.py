@@ -23,11 +23,14 @@ CLASSES = {cls.__name__: cls for cls in (Author, Record, ScanFile)}
 MESSAGES = {
     "dict, 120 bytes": {"text": "x" * 100},
     "record, 1 kB": Record(
-        "80-251-0225-4", "Umění programování v UNIXu",
-        [Author("Eric", "Raymond", "")] * 8, "Computer Press", 590.0,
+        "80-251-0225-4",
+        "Umění programování v UNIXu",
+        [Author("Eric", "Raymond", "")] * 8,
+        "Computer Press",
+        590.0,
     ),
     "file, 10 MB": ScanFile("book.pdf", "QUJD" * 2_500_000),
-}  # fmt: skip
+}
 
 LIBRARIES = {
     "msgspec": (serializers._encode, serializers._decode),

@@ -16,7 +16,10 @@ def make_work(args):
 if __name__ == "__main__":
     parser = command_line("Sends an ImportRequest for each import that an FTP user starts.")
     parser.add_argument(
-        "-n", "--filename", metavar="LOG", type=os.path.abspath,
+        "-n",
+        "--filename",
+        metavar="LOG",
+        type=os.path.abspath,
         help="ProFTPD's extended log; default: the setting LOG_FILE",
-    )  # fmt: skip
+    )
     sys.exit(sender_main("ftp_monitor", "ftp", make_work, parser=parser))

@@ -16,6 +16,23 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
+@pytest.fixture
+def limit_messages(rabbit):
+    """A function that sets the size (bytes) of the largest message the running broker takes."""
+
+    def limit(size):
+        # RabbitMQ reads it from the one or the other place, by its version.
+        rabbit.ctl(
+            "eval",
+            f"application:set_env(rabbit, max_message_size, {size}),"
+            f" persistent_term:put(max_message_size, {size}).",
+        )
+
+    before = rabbit.ctl("eval", "rabbit_misc:get_env(rabbit, max_message_size, 16777216).")
+    yield limit
+    limit(int(before))
+
+
 def pytest_xdist_make_scheduler(config, log):
     """Tests go to whichever worker is free; those of calibre, which count the converters that run
     on this machine, all to one."""

@@ -468,13 +468,9 @@ def test_put_without_the_schema_is_an_error(tool):
     failed(result, re.compile(r"missing in virtual host .*no exchange 'antivirus'.*\n"))
 
 
-def test_put_of_what_the_broker_finds_too_large(tool, broker, rabbit):
-    set_limit = "application:set_env(rabbit, max_message_size, {})."
-    rabbit.ctl("eval", set_limit.format(1000))
-    try:
-        result = tool("--put", "-", host="antivirus", stdin=json.dumps("x" * 1000))
-    finally:
-        rabbit.ctl("eval", set_limit.format(134217728))
+def test_put_of_what_the_broker_finds_too_large(tool, broker, limit_messages):
+    limit_messages(1000)
+    result = tool("--put", "-", host="antivirus", stdin=json.dumps("x" * 1000))
     failed(result, "message of 1002 bytes is larger than the broker's limit of 1000\n")
 
 

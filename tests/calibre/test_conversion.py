@@ -352,9 +352,11 @@ def test_inside_there_is_no_network_no_foreign_file_and_no_root(tmp_path):
     secret.write_text("precious")
     try:
         assert "uid=65534" in in_fence(tmp_path, "id") or os.geteuid()
+        # Interfaces that lead out have had traffic; those of an empty namespace have not.
         links = in_fence(tmp_path, "cat", "/proc/net/dev")
-        assert "lo:" in links
-        assert "eth0" not in links
+        counters = dict(line.split(":") for line in links.splitlines() if ":" in line)
+        assert "lo" in {name.strip() for name in counters}
+        assert all(set(numbers.split()) == {"0"} for numbers in counters.values())
         for path in (str(secret), "/etc/passwd", "/root", "/home", str(tmp_path)):
             assert "No such file" in in_fence(tmp_path, "cat", path)
         assert "Read-only file system" in in_fence(tmp_path, "touch", "/usr/x")

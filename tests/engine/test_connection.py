@@ -41,7 +41,7 @@ class Owner:
     def on_batch_end(self):
         pass
 
-    def on_cancelled(self):
+    def on_cancelled(self, consumer_tag):
         pass
 
     def on_down(self, failure, unconfirmed):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edeposit.amqp.engine.prefetch import PrefetchWindow
+from edeposit.amqp.engine.prefetch import LARGE_BODY, PrefetchWindow
 
 MIB = 1024 * 1024
 
@@ -13,9 +13,10 @@ def work(window, count, seconds=0.0, size=100, in_hand=None):
     """Handle messages one after another; returns the sizes decided on the way."""
     decided = []
     for _ in range(count):
-        window.arrived(size, window.size if in_hand is None else in_hand)
+        if size > LARGE_BODY:
+            window.arrived(size)
         window.finished(seconds)
-        new = window.decide()
+        new = window.decide(window.size if in_hand is None else in_hand)
         if new is not None:
             decided.append(new)
     return decided
@@ -75,8 +76,8 @@ def test_one_slow_run_shrinks_it_at_once():
 def test_one_large_message_shrinks_it_at_once():
     window = PrefetchWindow(1)
     work(window, 500, seconds=20e-6)
-    window.arrived(10 * MIB, 1)
-    assert window.decide() == 2
+    window.arrived(10 * MIB)
+    assert window.decide(1) == 2
 
 
 def test_work_that_becomes_slower_shrinks_it_after_two_windows():
@@ -115,7 +116,7 @@ def test_reset_returns_to_the_start(concurrency):
 def test_it_always_stays_within_its_bounds(concurrency, messages):
     window = PrefetchWindow(concurrency)
     for seconds, size, in_hand in messages:
-        window.arrived(size, in_hand)
+        window.arrived(size)
         window.finished(seconds)
-        window.decide()
+        window.decide(in_hand)
         assert concurrency + 1 <= window.size <= 256

@@ -145,7 +145,7 @@ def test_a_setting_of_each_type_can_be_changed(write, monkeypatch):
         ({"HARVESTER_BATCH": True}, "HARVESTER_BATCH: True is not a whole number"),
         ({"HARVESTER_SOURCES": "ben_cz"}, "is not a list of texts"),
         ({"HARVESTER_SOURCES": [1]}, "is not a list of texts"),
-        ('{\n"USE_DUP_FILTER": false,\n}', r"harvester\.json: line 3, column 1: not JSON"),
+        ('{\n"USE_DUP_FILTER": no\n}', r"harvester\.json: line 2, column 19: not JSON"),
         ("[]", "must hold a JSON object"),
     ],
 )

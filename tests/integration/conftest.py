@@ -33,6 +33,12 @@ class Service:
             self.rabbit.host, port or self.rabbit.port, self.vhost, heartbeat=0
         )
 
+    @property
+    def version(self):
+        """The broker's version, such as (4, 3)."""
+        text = self.connection._impl.server_properties["version"]
+        return tuple(int(part) for part in text.split(".")[:2])
+
     def reconnect(self):
         deadline = time.monotonic() + 30
         while True:

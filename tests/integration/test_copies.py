@@ -118,26 +118,41 @@ def test_a_quorum_queue_that_is_declared_again_at_once_is_consumed(rabbit, vhost
 
 
 @contextlib.contextmanager
-def impatient_node(milliseconds, tick=None):
-    """A broker with a short ack limit; it looks once a minute, or every ``tick`` milliseconds."""
+def impatient_service(queue_type, milliseconds, tick=1000):
+    """A broker with a short ack limit (ms); it looks every ``tick`` ms, None: once a minute."""
     with RabbitNode([f"consumer_timeout = {milliseconds}"]) as node:
         if tick is not None:
             node.ctl("eval", f"application:set_env(rabbit, channel_tick_interval, {tick}).")
         node.add_vhost("ack")
-        yield node
+        service = Service(node, "ack", queue_type)
+        try:
+            if queue_type == "classic" and service.version >= (4, 3):
+                pytest.skip("classic queues have no ack limit since RabbitMQ 4.3")
+            yield service
+        finally:
+            service.close()
 
 
+def ack_limit_was_met(service, daemon):
+    """RabbitMQ 4.3 cancels the consumer, earlier ones close the channel."""
+    text = "cancelled the consumer" if service.version >= (4, 3) else "ack-timeout"
+    return text in daemon.log()
+
+
+both_queue_types = pytest.mark.parametrize("queue_type", ["classic", "quorum"])
+
+
+@both_queue_types
 @pytest.mark.parametrize(
     ("limit", "tick", "seconds"),
     [(1000, 1000, 8), pytest.param(10_000, None, 130, marks=pytest.mark.timeout(300))],
     ids=["fast", "real"],
 )
-def test_a_job_longer_than_the_ack_limit_runs_once(tmp_path, limit, tick, seconds):
+def test_a_job_longer_than_the_ack_limit_runs_once(tmp_path, queue_type, limit, tick, seconds):
     if tick is None and not LONG:
         seconds = 75
-    with impatient_node(limit, tick) as node:
-        service = Service(node, "ack")
-        daemon = EchoDaemon(node, "ack", tmp_path).start()
+    with impatient_service(queue_type, limit, tick) as service:
+        daemon = EchoDaemon(service.rabbit, "ack", tmp_path).start()
         try:
             number = service.send(sleep(seconds))
             behind = service.send({"__nt_name": "Echo", "value": 1})
@@ -145,17 +160,41 @@ def test_a_job_longer_than_the_ack_limit_runs_once(tmp_path, limit, tick, second
             assert counts == {number: 1, behind: 1}
             assert service.nothing_left()
             assert len(jobs(daemon)) == 1
-            assert "ack-timeout" in daemon.log()
+            assert ack_limit_was_met(service, daemon)
+            assert service.is_still_answering()
         finally:
             daemon.kill()
-            service.close()
 
 
-def test_two_daemons_and_a_job_longer_than_the_ack_limit(tmp_path):
+@both_queue_types
+def test_jobs_that_are_overdue_one_after_the_other_run_once(tmp_path, queue_type):
+    """RabbitMQ 4.3 cancels the same consumer for each of them, and returns only what is overdue."""
+    with impatient_service(queue_type, 2000) as service:
+        daemon = EchoDaemon(
+            service.rabbit, "ack", tmp_path, ECHO_CONCURRENCY="4", ECHO_PREFETCH="8"
+        ).start()
+        try:
+            numbers = []
+            for count, seconds in enumerate((7, 6, 2.5), 1):
+                numbers.append(service.send(sleep(seconds)))
+                wait_for(lambda n=count: len(jobs(daemon)) == n, what="the job runs")
+                service.connection.sleep(0.7)  # so that each has a limit of its own
+            numbers += [service.send({"__nt_name": "Echo", "value": n}) for n in range(20)]
+            assert service.collect(numbers, timeout=30) == dict.fromkeys(numbers, 1)
+            assert service.nothing_left()
+            assert len(jobs(daemon)) == 3
+            assert ack_limit_was_met(service, daemon)
+            assert service.is_still_answering()
+            assert service.channel.queue_declare("daemon", passive=True).method.consumer_count == 1
+        finally:
+            daemon.kill()
+
+
+@both_queue_types
+def test_two_daemons_and_a_job_longer_than_the_ack_limit(tmp_path, queue_type):
     """A second run is possible, an unanswered request is not, and it ends."""
-    with impatient_node(1000, 1000) as node:
-        service = Service(node, "ack")
-        daemons = [EchoDaemon(node, "ack", tmp_path, name=name).start() for name in "ab"]
+    with impatient_service(queue_type, 1000) as service:
+        daemons = [EchoDaemon(service.rabbit, "ack", tmp_path, name=name).start() for name in "ab"]
         try:
             number = service.send(sleep(6))
             assert service.answer(timeout=20)[0] == number
@@ -164,7 +203,6 @@ def test_two_daemons_and_a_job_longer_than_the_ack_limit(tmp_path):
         finally:
             for daemon in daemons:
                 daemon.kill()
-            service.close()
 
 
 def test_prefetched_bodies_of_lost_channels_are_freed(service, make_daemon, proxy):
@@ -180,9 +218,14 @@ def test_prefetched_bodies_of_lost_channels_are_freed(service, make_daemon, prox
 
     def held():
         rows = service.rabbit.ctl(
-            "-q", "list_queues", "-p", service.vhost, "name", "messages_unacknowledged",
+            "-q",
+            "list_queues",
+            "-p",
+            service.vhost,
+            "name",
+            "messages_unacknowledged",
             "--no-table-headers",
-        )  # fmt: skip
+        )
         return dict(row.split("\t") for row in rows.splitlines())["daemon"] == "20"
 
     wait_for(held, what="all are prefetched")

@@ -272,18 +272,14 @@ def test_a_connection_that_is_lost_meanwhile_is_made_again(site, proxy, monkeypa
 
 
 @pytest.mark.parametrize("as_daemon", [False, True])
-def test_a_broker_that_takes_only_small_messages_gets_small_ones(site, rabbit, as_daemon):
-    set_limit = "application:set_env(rabbit, max_message_size, {})."
-    rabbit.ctl("eval", set_limit.format(1500))
-    try:
-        if as_daemon:
-            start(PROGRAM)
-            last = site.directory / "harvester-last.json"
-            wait_for(last.exists, 30, "the harvest")
-        else:
-            assert program(PROGRAM, "-r")[0] == 0
-    finally:
-        rabbit.ctl("eval", set_limit.format(134217728))
+def test_a_broker_that_takes_only_small_messages_gets_small_ones(site, limit_messages, as_daemon):
+    limit_messages(1500)
+    if as_daemon:
+        start(PROGRAM)
+        last = site.directory / "harvester-last.json"
+        wait_for(last.exists, 30, "the harvest")
+    else:
+        assert program(PROGRAM, "-r")[0] == 0
     books, errors, uuids = site.take()
     assert site.has_sent(books)
     assert errors == []

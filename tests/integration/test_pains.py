@@ -206,11 +206,9 @@ def test_p10_a_missing_reply_exchange_makes_no_hot_loop(service, daemon):
 
 
 def test_p11_two_daemons_share_a_full_queue(service, make_daemon):
-    # One alone needs ten seconds for them, so that the other one starts in time on a busy machine.
-    count = 10_000 if LONG else 1000
-    work = {"__nt_name": "Do", "what": "sleep", "argument": 10 / count}
-    numbers = service.send_many([work] * count)
+    # Started first: one daemon alone would have emptied the queue before the other is there.
     daemons = [make_daemon(name=name).start() for name in ("one", "two")]
+    numbers = service.send_many(echoes(10_000 if LONG else 1000))
     counts = service.collect(numbers, timeout=120)
     assert set(counts.values()) == {1}
     shares = [len(d.runs()) for d in daemons]

@@ -37,7 +37,7 @@ def test_a_large_message_shrinks_the_window_and_costs_no_answer(service, make_da
     daemon = make_daemon(LOG_LEVEL="WARNING").start()
     echo = [{"__nt_name": "Echo", "value": number} for number in range(2000)]
     service.send_many(echo[:1500])
-    service.send_many([{"__nt_name": "Echo", "value": "x" * 20_000_000}, *echo[1500:1600]])
+    service.send_many([{"__nt_name": "Echo", "value": "x" * 16_000_000}, *echo[1500:1600]])
     values = drain(service, 1601)
     assert [value for value in values if isinstance(value, int)] == list(range(1600))
     wait_for(lambda: daemon.status().get("prefetch", 0) < 100, what="the window has shrunk")
@@ -50,3 +50,19 @@ def test_a_fixed_prefetch_count_stays(service, make_daemon):
     drain(service, 500)
     wait_for(lambda: daemon.status().get("handled") == 500, what="status is written")
     assert daemon.status()["prefetch"] == 7
+
+
+def test_the_order_is_kept_while_the_window_shrinks(service, make_daemon):
+    make_daemon(LOG_LEVEL="WARNING").start()
+    requests = []
+    for number in range(3000):
+        requests.append({"__nt_name": "Echo", "value": number})
+        if number in (800, 1600, 2400):
+            requests.append(do("sleep", 1.2))
+    service.send_many(requests)
+    values = []
+    while len(values) < 3000:
+        value = json.loads(service.get(timeout=30)[2])
+        if "value" in value:
+            values.append(value["value"])
+    assert values == list(range(3000))

@@ -23,10 +23,14 @@ def start(rabbit, vhost, tmp_path):
 
     def start(what="count", node=rabbit):
         environment = {
-            **os.environ, **node.env(), "SENDER_VHOST": vhost, "SENDER_WHAT": what,
-            "PID_DIR": str(tmp_path / "run"), "LOG_TARGET": str(tmp_path / "sender.log"),
+            **os.environ,
+            **node.env(),
+            "SENDER_VHOST": vhost,
+            "SENDER_WHAT": what,
+            "PID_DIR": str(tmp_path / "run"),
+            "LOG_TARGET": str(tmp_path / "sender.log"),
             "HOME": str(tmp_path),
-        }  # fmt: skip
+        }
         process = subprocess.Popen(
             [sys.executable, str(SENDER), "run"], env=environment, stderr=subprocess.PIPE, text=True
         )
@@ -69,8 +73,9 @@ def test_nothing_is_missing_after_broker_and_binding_were_away(service, start, r
     expected = {f"u-{n}" for n in range(200)}
     wait_for(
         lambda: seen.add(service.get(timeout=20)[1].headers["UUID"]) or expected <= seen,
-        30, "all numbers",
-    )  # fmt: skip
+        30,
+        "all numbers",
+    )
 
 
 def test_sigterm_ends_it_within_a_second_or_two(service, start, tmp_path):
@@ -138,15 +143,22 @@ def test_the_example_of_the_manual(rabbit, tmp_path):
     channel.queue_declare("clock", durable=True)
     channel.queue_bind("clock", "clock", "result")
     environment = {
-        **os.environ, **rabbit.env(), "PID_DIR": str(tmp_path / "run"),
-        "LOG_TARGET": str(tmp_path / "log"), "HOME": str(tmp_path),
-    }  # fmt: skip
+        **os.environ,
+        **rabbit.env(),
+        "PID_DIR": str(tmp_path / "run"),
+        "LOG_TARGET": str(tmp_path / "log"),
+        "HOME": str(tmp_path),
+    }
 
     def run(action):
         return subprocess.run(
             [sys.executable, str(CLOCK), action],
-            env=environment, capture_output=True, text=True, check=False, timeout=60,
-        )  # fmt: skip
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
 
     try:
         assert run("start").returncode == 0

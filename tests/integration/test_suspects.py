@@ -92,6 +92,10 @@ def test_a_property_of_a_wrong_type_is_the_handlers_error(service, daemon):
 def test_a_made_up_direct_reply_address_ends_in_the_parking_queue(service, daemon, address):
     number = service.send(ECHO, reply_to=address)
     assert others_are_served(service)
+    if service.version >= (4, 3) and address.startswith("amq.rabbitmq.reply-to."):
+        # The broker takes and drops it, as an answer to a requester that is gone.
+        assert service.nothing_left()
+        return
     _, properties, body = service.get("daemon.undeliverable")
     assert (properties.headers["UUID"], json.loads(body)) == (number, ECHO)
     assert service.nothing_left()

@@ -50,6 +50,7 @@ class DrainingDaemon(DaemonRunnerWrapper):
         self.concurrency = concurrency
         self.prefetch = prefetch
         self._link: BrokerConnection | None = None
+        self._is_adaptive = False
         self._state = ""
         self._told: dict[str, Any] = {}
 
@@ -64,10 +65,9 @@ class DrainingDaemon(DaemonRunnerWrapper):
         return self._link
 
     def _prefetch_count(self) -> int:
-        return self._fixed_prefetch() or self._window.size
-
-    def _fixed_prefetch(self) -> int:
-        return settings.RABBITMQ_PREFETCH if self.prefetch is None else self.prefetch
+        fixed = settings.RABBITMQ_PREFETCH if self.prefetch is None else self.prefetch
+        self._is_adaptive = not fixed
+        return int(fixed) or self._window.size
 
     def _concurrency(self) -> int:
         return self.concurrency or settings.RABBITMQ_CONCURRENCY

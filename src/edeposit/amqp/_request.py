@@ -20,11 +20,10 @@ class Request:
         "answer_headers",
         "correlation_id",
         "delivery",
-        "headers",
-        "parameters",
         "priority",
         "reply_to",
         "routing_key",
+        "said",
         "uuid",
         "wants_progress",
     )
@@ -45,12 +44,23 @@ class Request:
         headers = properties.headers or {}
         self.wants_progress = headers.get(PROGRESS_HEADER) is True
         self.accept_encoding = headers.get(ACCEPT_ENCODING_HEADER)
-        self.parameters = parameters_in(headers)
+        self.said = headers
         self.answer_headers: dict[str, Any] = {}
-        self.headers = {
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the caller says beside the request."""
+        return parameters_in(self.said)
+
+    def passed_on(self) -> dict[str, Any]:
+        """The headers that every answer carries as well."""
+        said = self.said
+        if not said or said.keys().isdisjoint(_PASSED_ON):
+            return {}
+        return {
             name: value
             for name in _PASSED_ON
-            if isinstance(value := headers.get(name), str) and len(value) <= _PASSED_ON_LIMIT
+            if isinstance(value := said.get(name), str) and len(value) <= _PASSED_ON_LIMIT
         }
 
 

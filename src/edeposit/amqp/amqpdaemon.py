@@ -97,7 +97,8 @@ class AMQPDaemon(PikaDaemon):
         Returns:
             True, unless the request was parked.
         """
-        started = time.monotonic()
+        is_told = logger.isEnabledFor(logging.DEBUG)
+        started = time.monotonic() if is_told else 0.0
         request = self._new_request(method_frame, properties)
         if request.uuid is None:
             return self._no_uuid(request, method_frame, body)
@@ -109,12 +110,13 @@ class AMQPDaemon(PikaDaemon):
         except BaseException as error:
             self.process_exception(error, request.uuid, answer_key(request), body)
             return True
-        logger.debug(
-            "answered %.200s with key %s in %.3f s",
-            request.uuid,
-            request.routing_key,
-            time.monotonic() - started,
-        )
+        if is_told:
+            logger.debug(
+                "answered %.200s with key %s in %.3f s",
+                request.uuid,
+                request.routing_key,
+                time.monotonic() - started,
+            )
         return True
 
     def _react(self, body: bytes, request: Request) -> Any:
@@ -195,7 +197,9 @@ class AMQPDaemon(PikaDaemon):
     # --- answers ----------------------------------------------------------------------------
 
     def _respond(self, request: Request, body: bytes) -> None:
-        more = contract.headers_from(request.answer_headers)
+        more = None
+        if request.answer_headers:
+            more = contract.headers_from(request.answer_headers)
         properties = self._properties(request, self.content_type, more)
         if request.accept_encoding is not None:
             encoding, body = compress(body, request.accept_encoding)
@@ -219,8 +223,7 @@ class AMQPDaemon(PikaDaemon):
         if correlation_id is None and isinstance(uuid, str) and len(uuid) <= 255 and uuid.isascii():
             correlation_id = uuid or None
         headers: dict[str, Any] = {"UUID": uuid}
-        if request.headers:
-            headers.update(request.headers)
+        headers.update(request.passed_on())
         if more:
             headers.update(more)
         return BasicProperties(

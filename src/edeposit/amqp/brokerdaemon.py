@@ -31,7 +31,7 @@ from edeposit.amqp.engine.handlers import HandlerPool
 from edeposit.amqp.engine.hooks import call_hook
 from edeposit.amqp.engine.journal import Journal
 from edeposit.amqp.engine.ledger import Ledger
-from edeposit.amqp.engine.prefetch import PrefetchWindow
+from edeposit.amqp.engine.prefetch import LARGE_BODY, PrefetchWindow
 from edeposit.amqp.engine.publisher import Outgoing
 from edeposit.amqp.errors import PublishError, StartError
 from edeposit.amqp.process import children
@@ -125,6 +125,8 @@ class BrokerDaemon(DrainingDaemon):
         error: Exception | None,
     ) -> None:
         """A message has come (engine)."""
+        if self._consumer.is_moving:
+            return
         delivery = self._ledger.accept(method, properties, body)
         if delivery is None:
             return
@@ -132,9 +134,11 @@ class BrokerDaemon(DrainingDaemon):
             delivery.error = error
         elif error is not None:
             logger.warning("a property of a message cannot be decoded and is lost: %r", error)
-        if method.redelivered:  # its last process may have died of it: hold few beside it
-            self._window.reset()
-        self._window.arrived(len(body), self._ledger.unfinished)
+        if self._is_adaptive:
+            if method.redelivered:  # its last process may have died of it: hold few beside it
+                self._window.reset()
+            if len(body) > LARGE_BODY:
+                self._window.arrived(len(body))
         if self._ledger.draining:
             self._ledger.give_back(delivery)
         else:
@@ -150,7 +154,7 @@ class BrokerDaemon(DrainingDaemon):
     def on_usable(self) -> None:
         """The consumer is registered (engine)."""
         logger.log(
-            logging.DEBUG if self._consumer.is_moving else logging.INFO,
+            logging.DEBUG if self._state == self._working_state else logging.INFO,
             "%s virtual host %r (prefetch %d, %d handler threads)",
             f"consuming {self.queue!r} in" if self.queue else "connected to",
             self.connection_param.virtual_host,
@@ -163,8 +167,10 @@ class BrokerDaemon(DrainingDaemon):
         self.ready(self._working_state)
         self._ledger.usable()
 
-    def on_cancelled(self) -> None:
-        """The broker took the consumer away: its queue was deleted or moved (engine)."""
+    def on_cancelled(self, consumer_tag: str) -> None:
+        """The broker took a consumer away: its queue is gone, or an ack is overdue (engine)."""
+        if not self._consumer.is_current(consumer_tag):
+            return
         logger.warning("the broker cancelled the consumer of %r", self.queue)
         self._ledger.consumer_cancelled(self._pool.withdraw())
         self._set_state("cancelled")
@@ -206,26 +212,32 @@ class BrokerDaemon(DrainingDaemon):
         self._ledger.write_acks()
         if self._ledger.draining:
             self._check_drained()
-        else:
-            self._window.decide()
+        elif self._is_adaptive:
+            self._window.decide(self._ledger.unfinished)
             if self._window.size != self._consumer.count:
                 self._resize()
 
     def _finished(self, delivery: Delivery) -> None:
         """A handler is done with a delivery."""
-        self._window.finished(delivery.seconds)
+        if self._is_adaptive:
+            self._window.finished(delivery.seconds)
         self._ledger.finish(delivery)
 
     def _resize(self) -> None:
         """Consume with the window's size, where it counts and can be changed now."""
         link = self._running_link()
-        if self._fixed_prefetch() or link.blocked or not self._consumer.is_consuming:
+        if link.blocked or not self._consumer.is_consuming:
             return
-        if self._window.size < self._consumer.count:
-            for delivery in self._pool.withdraw():
-                self._ledger.give_back(delivery)
-            link.flush()
-        self._consumer.renew(resized=True)
+        is_smaller = self._window.size < self._consumer.count
+        self._consumer.renew(
+            resized=True, between=self._give_back_waiting if is_smaller else lambda: None
+        )
+
+    def _give_back_waiting(self) -> None:
+        """What no handler has begun goes back, in order: the old consumer gets nothing more."""
+        for delivery in self._pool.withdraw():
+            self._ledger.give_back(delivery)
+        self._running_link().flush()
 
     def on_tick(self) -> None:
         """Once a second (engine)."""

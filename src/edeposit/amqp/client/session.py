@@ -182,7 +182,7 @@ class Session:
     def on_batch_end(self) -> None:
         """(engine)"""
 
-    def on_cancelled(self) -> None:
+    def on_cancelled(self, consumer_tag: str) -> None:
         """(engine) A queue was deleted: begin anew on a new channel."""
         channel = self.link.channel
         if channel is not None and channel.is_open:

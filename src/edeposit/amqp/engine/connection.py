@@ -173,12 +173,29 @@ class BrokerConnection(Traffic):
         if self.life is Life.WAITING:
             self._open_channel()
 
+    def move(self, why: str) -> bool:
+        """Close the channel in order; a fresh one follows. Nothing is published meanwhile.
+
+        Returns:
+            False if that cannot be now.
+        """
+        channel = self.channel
+        if channel is None or not channel.is_open or self.life is not Life.USABLE:
+            return False
+        self.flush()
+        self.life = Life.MOVING
+        self._update_gate()
+        channel.close(200, why)
+        return True
+
     def _on_channel_open(self, channel: Channel) -> None:
         if channel.connection is not self.connection:
             return
         self.channel = channel
         channel.add_on_close_callback(self._on_channel_closed)
-        channel.add_on_cancel_callback(lambda _frame: self.owner.on_cancelled())
+        channel.add_on_cancel_callback(
+            lambda frame: self.owner.on_cancelled(frame.method.consumer_tag)
+        )
         # ``FastConnection`` takes the confirms; pika only has to switch the mode on.
         channel.confirm_delivery(lambda _frame: None, callback=self._on_confirm_mode)
 
@@ -285,7 +302,8 @@ class BrokerConnection(Traffic):
         """Drop everything that the lost channel invalidates: the one place for it."""
         if self.connection is not None:
             self.connection.unwatch()
-        if self.life is Life.USABLE and time.monotonic() - self._usable_since > _STABLE:
+        worked = self.life in (Life.USABLE, Life.MOVING)
+        if worked and time.monotonic() - self._usable_since > _STABLE:
             self._backoff.reset()
         if self.life not in (Life.CLOSING, Life.CLOSED):
             self.life = Life.WAITING

@@ -1,10 +1,14 @@
 """The consumer of a daemon's queue: registered, cancelled, registered again.
 
 The broker may end a consumer and leave the channel open: ``basic.cancel`` when its queue is
-deleted, moves, or (RabbitMQ 4.3) when an ack is overdue. A quorum queue that is deleted and
-declared again at once is worse: the broker says nothing, counts the consumer, and drops what the
-new queue sends to it. No question shows that, so a consumer that was idle for a minute moves to a
-fresh channel.
+deleted, moves, or (quorum queues of RabbitMQ 4.3) when an ack is overdue. The messages that the
+consumer held are then in doubt. RabbitMQ 4.3 returns only the overdue ones, keeps the rest
+assigned to the dead consumer, and cancels it once more for each ack that becomes overdue. So the
+next consumer gets a fresh channel; closing the old one returns everything to the queue.
+
+A quorum queue that is deleted and declared again at once is worse: the broker says nothing, counts
+the consumer, and drops what the new queue sends to it. No question shows that, so a consumer that
+was idle for a minute moves to a fresh channel, too.
 """
 
 import logging
@@ -36,7 +40,8 @@ class Consumer:
         wanted: asked whether there still is to be a consumer.
 
     Attributes:
-        is_moving: the channel was closed only to get a fresh one.
+        is_moving: the channel was closed only to get a fresh one. What it still delivers is to be
+            ignored; it comes again.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class Consumer:
         self.count = 0
         self.is_moving = False
         self._tag: str | None = None
+        self._is_renewing = False
         self._backoff = Backoff(cap=_RESUBSCRIBE_CAP)
         self._last_sign = time.monotonic()
         self._received = 0
@@ -109,21 +115,35 @@ class Consumer:
     def down(self) -> None:
         """The channel is gone, and the consumer with it."""
         self._tag = None
+        self._is_renewing = False
 
-    def renew(self, *, resized: bool = False) -> bool:
+    def renew(self, *, resized: bool = False, between: Callable[[], None] = lambda: None) -> bool:
         """Consume anew on the same channel, for another prefetch count or a lost consumer.
 
         Messages that the old consumer holds stay unacked, but do not count for the prefetch of
         the new one (RabbitMQ counts per consumer).
 
+        Args:
+            resized: only the prefetch count changes.
+            between: called when the old consumer has got its last message, and the new one none.
+
         Returns:
             False if that cannot be now.
         """
-        channel = self._link.channel
-        if self._tag is None or channel is None or not channel.is_open:
+        channel, tag = self._link.channel, self._tag
+        if tag is None or channel is None or not channel.is_open:
             return False
-        self.cancel()
-        self._consume(channel, resized=resized)
+
+        def cancelled(_frame: Any) -> None:
+            if self._is_renewing and self._link.channel is channel:
+                self._is_renewing = False
+                between()
+                if self._wanted():
+                    self._consume(channel, resized=resized)
+
+        self._tag = None
+        self._is_renewing = True
+        channel.basic_cancel(tag, callback=cancelled)
         return True
 
     def make_room(self, stuck: int, room: int) -> None:
@@ -139,22 +159,31 @@ class Consumer:
 
     # --- cancelled by the broker ------------------------------------------------------------
 
+    def is_current(self, tag: str) -> bool:
+        """Is this the present consumer, not one that was cancelled before?"""
+        return tag == self._tag
+
     def cancelled(self) -> None:
-        """The broker has cancelled the consumer: try to consume again, ever more slowly."""
+        """The broker has cancelled the consumer: try to consume again, ever more slowly.
+
+        The channel is replaced when all that was published on it is confirmed: what is unconfirmed
+        would be sent twice.
+        """
         self._tag = None
+        self._is_renewing = False
         self._again_later()
 
     def _again_later(self) -> None:
         channel = self._link.channel
 
         def probed(exists: bool) -> None:
-            if self._link.channel is not channel or channel is None or not self._wanted():
+            if self._link.channel is not channel or not self._wanted():
                 return
-            if exists:
-                self._consume(channel)
-            else:
+            if exists and not self._link.publisher and self._move("its consumer was cancelled"):
+                return
+            if not exists:
                 logger.warning("queue %r is still missing", self._queue)
-                self._again_later()
+            self._again_later()
 
         def probe() -> None:
             if self._link.channel is channel and self._tag is None and self._wanted():
@@ -180,5 +209,8 @@ class Consumer:
             return
         if now - self._last_sign >= _IDLE_MOST:
             self._last_sign = now
-            self.is_moving = True
-            channel.close(200, "idle: the consumer moves to a fresh channel")
+            self._move("its consumer was idle")
+
+    def _move(self, why: str) -> bool:
+        self.is_moving = self._link.move(f"moves to a fresh channel: {why}")
+        return self.is_moving

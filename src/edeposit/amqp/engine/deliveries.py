@@ -24,6 +24,10 @@ class State(Enum):
     ENDED = "acked, given back or forgotten"
 
 
+# Looked up once: in Python 3.11 a member's look-up costs more than the comparison.
+WAITING, RUNNING, FINISHED, ENDED = State
+
+
 # ``mark_parked(properties, reason, exchange, routing_key, only_reason)`` returns the properties of
 # a parked copy; ``contract`` has it, because it names headers.
 MarkParked = Callable[[BasicProperties, str, str, str, bool], BasicProperties]
@@ -67,7 +71,7 @@ class Delivery:
         self.properties = properties
         self.body = body
         self.replies: dict[Outgoing, None] = {}
-        self.state = State.WAITING
+        self.state = WAITING
         self.identity: Any = UNKNOWN
         self.error: MemoryError | None = None
         self.seconds = 0.0

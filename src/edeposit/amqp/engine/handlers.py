@@ -9,7 +9,7 @@ import queue
 import threading
 from collections.abc import Callable
 
-from edeposit.amqp.engine.deliveries import Delivery, State
+from edeposit.amqp.engine.deliveries import RUNNING, Delivery
 from edeposit.amqp.engine.hooks import tell
 
 logger = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class HandlerPool:
                 gate.wait()
             running[me] = delivery
             if waiting.pop(delivery.handle, None) is not None:
-                delivery.state = State.RUNNING
+                delivery.state = RUNNING
                 try:
                     self._handle(delivery)
                 except BaseException as error:

@@ -19,7 +19,7 @@ from typing import Any
 from pika.spec import BasicProperties
 
 from edeposit.amqp.engine import frames
-from edeposit.amqp.engine.deliveries import UNKNOWN, Delivery, State
+from edeposit.amqp.engine.deliveries import ENDED, UNKNOWN, Delivery
 from edeposit.amqp.engine.hooks import call_hook
 
 # A job that was answered without its channel is remembered this long (s) from its end, because a
@@ -51,7 +51,7 @@ class JobTable:
 
     def end(self, delivery: Delivery) -> None:
         """The delivery has ended: forget it, and free its body."""
-        delivery.state = State.ENDED
+        delivery.state = ENDED
         self.deliveries.pop(delivery.handle, None)
         if delivery.replies:
             delivery.replies.clear()

@@ -19,7 +19,7 @@ from pika.spec import Basic, BasicProperties
 
 from edeposit.amqp.engine.acks import AckMerger
 from edeposit.amqp.engine.connection import BrokerConnection
-from edeposit.amqp.engine.deliveries import Delivery, MarkParked, State
+from edeposit.amqp.engine.deliveries import ENDED, FINISHED, Delivery, MarkParked
 from edeposit.amqp.engine.diagnosis import Diagnosis
 from edeposit.amqp.engine.jobs import JobTable
 from edeposit.amqp.engine.outbox import Outbox, Replace
@@ -115,8 +115,8 @@ class Ledger:
 
     def finish(self, delivery: Delivery) -> None:
         """The handler is done: ack as soon as all replies are confirmed."""
-        if delivery.state is not State.ENDED:
-            delivery.state = State.FINISHED
+        if delivery.state is not ENDED:
+            delivery.state = FINISHED
             if not delivery.replies:
                 self._end_if_done(delivery)
 
@@ -129,7 +129,7 @@ class Ledger:
             self.finish(delivery)
 
     def _end_if_done(self, delivery: Delivery) -> None:
-        if delivery.state is not State.FINISHED or delivery.replies:
+        if delivery.state is not FINISHED or delivery.replies:
             return
         if delivery.tags:
             for tag in delivery.tags:
@@ -142,17 +142,17 @@ class Ledger:
     def park(self, what: tuple[Delivery, str, Outgoing | None]) -> None:
         """Park a request: (delivery, reason, what to publish if that is impossible)."""
         delivery, reason, fallback = what
-        if delivery.state is State.ENDED:
+        if delivery.state is ENDED:
             return
         logger.error("delivery %d is parked: %s", delivery.handle, reason)
-        delivery.state = State.FINISHED
+        delivery.state = FINISHED
         self.outbox.park_request(delivery, reason, fallback)
 
     def postpone(self, delivery: Delivery) -> None:
         """Return a message to its queue after a pause: another daemon may be able to handle it."""
 
         def give_back() -> None:
-            if delivery.state is not State.ENDED:
+            if delivery.state is not ENDED:
                 self.give_back(delivery)
                 self._link.flush()
 

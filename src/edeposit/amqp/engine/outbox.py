@@ -23,10 +23,10 @@ from typing import Any
 from edeposit.amqp.engine.backoff import Backoff
 from edeposit.amqp.engine.connection import BrokerConnection
 from edeposit.amqp.engine.deliveries import (
+    ENDED,
     Delivery,
     MarkParked,
     ParkedCopy,
-    State,
     park_reply,
     park_request,
 )
@@ -107,7 +107,7 @@ class Outbox:
         """
         delivery = outgoing.owner
         if delivery is not None:
-            if delivery.state is State.ENDED:
+            if delivery.state is ENDED:
                 logger.info("a reply is dropped: the broker has taken its request back")
                 return
             delivery.replies[outgoing] = None
@@ -164,7 +164,7 @@ class Outbox:
             if delivery is not None:
                 delivery.replies.pop(outgoing, None)
                 self._ended(delivery)
-        elif delivery is not None and delivery.state is State.ENDED:
+        elif delivery is not None and delivery.state is ENDED:
             self._retries.pop(outgoing, None)
         elif type(error) in (PublishError, ConnectionLostError):
             self._unsent[outgoing] = None
@@ -296,9 +296,7 @@ class Outbox:
         backoff = self._retries.setdefault(outgoing, Backoff(first=1.0, cap=60.0))
 
         def again() -> None:
-            if outgoing in self._retries and (
-                delivery is None or delivery.state is not State.ENDED
-            ):
+            if outgoing in self._retries and (delivery is None or delivery.state is not ENDED):
                 action()
                 self._link.flush()
 

@@ -30,8 +30,8 @@ class ConnectionOwner(Protocol):
     def on_batch_end(self) -> None:
         """The frames of one read, or one batch of posted work, are done: write acks now."""
 
-    def on_cancelled(self) -> None:
-        """The broker has cancelled the consumer; the channel stays open."""
+    def on_cancelled(self, consumer_tag: str) -> None:
+        """The broker has cancelled this consumer; the channel stays open."""
 
     def on_down(self, failure: Diagnosis, unconfirmed: list[Outgoing]) -> None:
         """The channel is gone, with everything that belonged to it."""

@@ -13,6 +13,8 @@ Pure arithmetic: no clock, no I/O. The consumer reports what happens and asks fo
 _AHEAD = 0.1
 # Bytes that a full window may hold, so that memory stays bounded by the window, not by the queue.
 _BUDGET = 32 * 1024 * 1024
+# Smaller bodies cannot fill that budget, and need not be counted.
+LARGE_BODY = 32 * 1024
 # More brings nothing measurable: at 256 acks are merged and each wake-up handles a batch.
 _MOST = 256
 _GROWTH = 4
@@ -42,17 +44,13 @@ class PrefetchWindow:
         self._strikes = 0
         self._begin_window()
 
-    def arrived(self, size: int, in_hand: int) -> None:
-        """A message has come.
+    def arrived(self, size: int) -> None:
+        """A message has come whose body is larger than ``LARGE_BODY``.
 
         Args:
             size: of its body in bytes.
-            in_hand: unacked messages, this one included.
         """
         self._bytes += size
-        self._arrived += 1
-        if in_hand >= self.size:
-            self._was_full = True
         if size * self.size > 2 * _BUDGET:
             self._slow = True
 
@@ -74,14 +72,19 @@ class PrefetchWindow:
         self._strikes = 0
         return self._change(self._least)
 
-    def decide(self) -> int | None:
+    def decide(self, in_hand: int) -> int | None:
         """Look at what has been reported; call it after each batch.
+
+        Args:
+            in_hand: unacked messages.
 
         Returns:
             A new size, or None to stay.
         """
         if self._slow:
             return self.reset()
+        if in_hand >= 2 and in_hand * 2 >= self.size:
+            self._was_full = True
         if self._finished < self.size:
             return None
         bound = self._bound()
@@ -106,12 +109,12 @@ class PrefetchWindow:
         if self._seconds > 0:
             bound = min(bound, _AHEAD * self._concurrency * self._finished / self._seconds)
         if self._bytes > 0:
-            bound = min(bound, _BUDGET * self._arrived / self._bytes)
+            bound = min(bound, _BUDGET * self._finished / self._bytes)
         return max(self._least, int(bound))
 
     def _begin_window(self) -> None:
         self._seconds = 0.0
-        self._bytes = self._arrived = self._finished = 0
+        self._bytes = self._finished = 0
         self._was_full = False
 
     def _change(self, size: int) -> int | None:

@@ -21,9 +21,13 @@ class Life(enum.Enum):
 
     CONNECTING = "connecting"  # or opening and preparing the channel
     USABLE = "usable"
+    MOVING = "moving"  # the channel is being closed to get a fresh one
     WAITING = "waiting"  # for the next attempt
     CLOSING = "closing"
     CLOSED = "closed"
+
+
+_USABLE = Life.USABLE  # looked up once: it is needed for each message
 
 
 class Traffic:
@@ -55,7 +59,7 @@ class Traffic:
     @property
     def is_usable(self) -> bool:
         """May messages be published?"""
-        return self.life is Life.USABLE
+        return self.life is _USABLE
 
     def publish(self, outgoing: Outgoing) -> None:
         """Write a message; its ``done`` is called when the broker has taken or refused it.
@@ -63,7 +67,7 @@ class Traffic:
         Without a usable channel ``done`` gets a ``PublishError`` at once.
         """
         channel = self.channel
-        if channel is None or self.life is not Life.USABLE:
+        if channel is None or self.life is not _USABLE:
             outgoing.done(outgoing, PublishError("no connection to the broker"))
             return
         limit = self.max_message_size
@@ -95,7 +99,7 @@ class Traffic:
         self._gate.release()
 
     def _update_gate(self) -> None:
-        self._gate.update(self.life is Life.USABLE and not self.blocked, self.publisher)
+        self._gate.update(self.life is _USABLE and not self.blocked, self.publisher)
 
     # --- what the watched channel reports ---------------------------------------------------
 
