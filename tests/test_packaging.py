@@ -40,7 +40,7 @@ def artefacts(tmp_path_factory):
 
 @pytest.fixture(params=["sdist", "wheel"], scope="module")
 def installed(request, artefacts, tmp_path_factory):
-    """The ``bin`` of a clean virtual environment with one artefact in it."""
+    """The ``bin`` of a clean virtual environment with one artefact and its antivirus extra."""
     directory = tmp_path_factory.mktemp("installed") / "venv"
     venv.create(directory, with_pip=True)
     python = directory / "bin" / "python"
@@ -51,7 +51,7 @@ def installed(request, artefacts, tmp_path_factory):
         "install",
         "-q",
         "--disable-pip-version-check",
-        artefacts[request.param],
+        f"{artefacts[request.param]}[antivirus]",
         cwd=directory,
     )
     return directory / "bin"

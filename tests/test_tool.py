@@ -937,7 +937,7 @@ def test_status_counts_unacked_messages_where_it_can(tool, broker, rabbit, tmp_p
     result = tool(
         "--status",
         host="antivirus",
-        PATH=f"/usr/lib/rabbitmq/bin:{os.environ['PATH']}",
+        PATH=f"{rabbit.programs()}:{os.environ['PATH']}",
         **{name: environment[name] for name in names},
     )
     assert re.search(r"\n +plone +2 +1 +0\n", result.stdout.decode())

@@ -62,7 +62,7 @@ def use_rabbitmqctl(rabbit, monkeypatch):
     environment = rabbit._environment()
     names = ("HOME", "RABBITMQ_NODENAME", "ERL_EPMD_PORT", "ERL_EPMD_ADDRESS")
     values = {name: environment[name] for name in names}
-    values["PATH"] = f"/usr/lib/rabbitmq/bin:{environment['PATH']}"
+    values["PATH"] = f"{rabbit.programs()}:{environment['PATH']}"
     values["RABBITMQ_MANAGEMENT_URL"] = ""
     use(values, monkeypatch)
 

@@ -215,8 +215,12 @@ def test_p11_two_daemons_share_a_full_queue(service, make_daemon):
     assert min(shares) > sum(shares) / 5, shares
 
 
-def test_p21_exception_headers_fit_a_small_frame(tmp_path):
-    with RabbitNode(extra_config=["frame_max = 4096"]) as node:
+@pytest.mark.parametrize("frame_max", [4096, 8192])
+def test_p21_exception_headers_fit_a_small_frame(tmp_path, frame_max):
+    with RabbitNode(extra_config=[f"frame_max = {frame_max}"]) as node:
+        version = tuple(int(part) for part in node.ctl("version").split(".")[:2])
+        if frame_max < 8192 and version >= (4, 1):
+            pytest.skip("RabbitMQ 4.1 and later take no connection with frames below 8 KiB")
         node.add_vhost("p21")
         service = Service(node, "p21")
         daemon = EchoDaemon(node, "p21", tmp_path).start()
@@ -404,7 +408,7 @@ def test_p30_a_daemon_started_with_a_c_locale_speaks_utf8(service, make_daemon):
     ).start()
     number = service.send(do("raise", "žluťoučký kůň"))
     assert service.answer() == (number, ("ValueError", "žluťoučký kůň"))
-    assert "žluťoučký kůň" in daemon.log()
+    wait_for(lambda: "žluťoučký kůň" in daemon.log(), what="the line is written")
 
 
 def test_p12_many_signals_at_once(service, daemon):

@@ -9,6 +9,7 @@ import contextlib
 import http.client
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -149,6 +150,17 @@ class RabbitNode:
             timeout=60,
         )
         return result.stdout
+
+    def programs(self) -> str:
+        """The directory of this node's ``rabbitmqctl``, for a PATH."""
+        if _ROOT_VARIABLE not in os.environ:
+            return _PROGRAMS
+        script = self.directory / "bin" / "rabbitmqctl"
+        script.parent.mkdir(exist_ok=True)
+        command = shlex.join(_program("rabbitmqctl"))
+        script.write_text(f'#!/bin/sh\nexec {command} "$@"\n', "utf-8")
+        script.chmod(0o755)
+        return str(script.parent)
 
     def add_vhost(self, name: str) -> None:
         """Create a virtual host that ``guest`` may use (a few milliseconds, by HTTP)."""
