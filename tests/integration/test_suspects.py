@@ -126,6 +126,38 @@ def test_innocent_neighbours_of_a_bad_message_are_answered_once(service, make_da
     assert service.count("daemon.undeliverable") == 1
 
 
+@pytest.fixture(params=["channel_max", "user limit"])
+def only_one_channel(request, service):
+    """The broker allows a connection one channel; yields the settings of a daemon."""
+    if request.param == "channel_max":
+        ctl = service.rabbit.ctl
+        ctl("eval", "application:set_env(rabbit, channel_max, 1).")
+        yield {}
+        ctl("eval", "application:set_env(rabbit, channel_max, 2047).")
+    else:
+        user = service.restrict(".*")
+        limits = json.dumps({"max-channels": 1})
+        service.rabbit.ctl("set_user_limits", user["RABBITMQ_USER_NAME"], limits)
+        yield user
+
+
+def test_a_bad_message_is_found_where_one_channel_is_all_there_is(
+    service, make_daemon, only_one_channel
+):
+    daemon = make_daemon(ECHO_PREFETCH="10", ECHO_CONCURRENCY="2", **only_one_channel).start()
+    bad = {"__nt_name": "Do", "what": "send", "argument": {"exchange": "missing"}}
+    bodies = [{"__nt_name": "Echo", "value": n} for n in range(20)]
+    counts = service.collect(service.send_many([*bodies[:10], bad, *bodies[10:]]))
+    assert len(counts) == 21
+    assert max(counts.values()) <= 1 + 3  # one more for each loss that took its confirm along
+    assert others_are_served(service)
+    assert service.get("daemon.undeliverable")[2] == b"sent"
+    assert service.nothing_left()
+    assert len([run for run in daemon.runs() if "send" in run]) == 1
+    # It, the attempt to open a channel (a user's limit ends the connection), it alone.
+    assert daemon.log().count("next attempt") <= 3
+
+
 def test_the_callers_properties_stay_its_own(service, daemon):
     """Two messages with one properties object: the unroutable one is told from the other."""
     for _ in range(20):

@@ -123,6 +123,7 @@ class Outbox:
         if (
             outgoing.suspect
             or isinstance(outgoing, ParkedCopy)
+            or self._side.takes_all
             or self._side.is_bad(outgoing.exchange)
             or (delivery is not None and any(reply.suspect for reply in delivery.replies))
         ):
@@ -144,6 +145,8 @@ class Outbox:
             size = len(outgoing.body)
             if failure.code == "too-large" and size > limit:
                 outgoing.done(outgoing, MessageTooLargeError(size, limit))
+                continue
+            if self._side.lost(outgoing, failure):
                 continue
             if failure.code != "too-large" and is_suspect(failure, outgoing):
                 outgoing.suspect = True
