@@ -1,6 +1,13 @@
 """The project's own tests use its test kit as anybody else would."""
 
+import hypothesis
 import pytest
+
+# Tests assert nothing about time; a loaded machine is no failure.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
 
 pytest_plugins = ["edeposit.amqp.testing.pytest_plugin"]
 
