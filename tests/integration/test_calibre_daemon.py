@@ -159,7 +159,7 @@ def test_stop_in_the_middle_leaves_nothing_and_the_request_comes_back(daemon, mo
         wait_for(lambda: ebook_converts(daemon) > 0, 20, "it converts")
         os.kill(daemon_pid(), signal.SIGTERM)
         # Its file, not a program: that would take longer than the conversion.
-        (status,) = daemon.rglob("calibre.status")
+        status = Path(os.environ["PID_DIR"], "calibre.status")
         wait_for(lambda: '"draining"' in status.read_text("utf-8"), 10, "it drains")
         os.kill(daemon_pid(), signal.SIGTERM)  # the second one exits at once
         wait_for(lambda: program(DAEMON, "status")[0] == 3, 20, "it has ended")
