@@ -4,8 +4,8 @@
 VENV   := .venv
 PYTHON := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
-# Most tests wait for servers: two at a time, each with a broker of its own; see tests/conftest.py.
-PARALLEL := -n 2
+# Most tests wait for servers: three at a time, each with a broker of its own; see tests/conftest.py.
+PARALLEL := -n 3
 
 PREFIX  ?= /opt/edeposit
 BINDIR  ?= /usr/local/bin

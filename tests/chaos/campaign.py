@@ -169,23 +169,24 @@ class Stage:
 
     @contextlib.contextmanager
     def quiet(self):
-        """No publisher is at work, and the input queue is empty, unacked messages included."""
-        for publisher in self.publishers:
-            publisher.pause.set()
+        """Nobody sends, and the input queue is empty, unacked messages included."""
+        senders = [*self.publishers, self.caller]
+        for sender in senders:
+            sender.pause.set()
         try:
-            deadline = time.monotonic() + 60
-            while not all(publisher.idle.is_set() for publisher in self.publishers):
+            deadline = time.monotonic() + 90
+            while not all(sender.idle.is_set() for sender in senders):
                 time.sleep(0.05)
                 if time.monotonic() > deadline:
-                    raise AssertionError("the publishers do not pause")
+                    raise AssertionError("the senders do not pause")
             while self.depth("daemon"):
                 if time.monotonic() > deadline:
                     raise AssertionError("the queue is not worked off")
                 time.sleep(0.2)
             yield
         finally:
-            for publisher in self.publishers:
-                publisher.pause.clear()
+            for sender in senders:
+                sender.pause.clear()
 
     def depth(self, queue):
         rows = self.node.ctl("-q", "list_queues", "-p", VHOST, "name", "messages")

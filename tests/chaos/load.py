@@ -137,6 +137,8 @@ class Caller:
         self.parameters = copy.copy(parameters)
         self.parameters.port = port
         self.stopping = threading.Event()
+        self.pause = threading.Event()
+        self.idle = threading.Event()
         # The client finds exchange and keys in the settings, as for a service that ships.
         os.environ["RABBITMQ_ANTIVIRUS_EXCHANGE"] = "chaos"
         settings.reload()
@@ -146,6 +148,11 @@ class Caller:
     def _run(self):
         with AMQPClient("antivirus", glob=[Work, Done], parameters=self.parameters) as client:
             while not self.stopping.is_set():
+                if self.pause.is_set():
+                    self.idle.set()
+                    self.stopping.wait(0.05)
+                    continue
+                self.idle.clear()
                 number = str(uuid.uuid4())
                 try:
                     answer = client.call(Work(number, "echo", 0), timeout=60)
