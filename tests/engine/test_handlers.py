@@ -1,6 +1,5 @@
 """Handler threads survive what they run, and what they hold is in one place."""
 
-import ctypes
 import logging
 import threading
 
@@ -108,13 +107,24 @@ def test_a_dead_thread_is_replaced_and_its_delivery_is_not_forgotten(gate):
     assert (pool.replaced, failed) == (1, [1])
 
 
+class DeadlyGate:
+    """A gate at which the first thread dies."""
+
+    has_killed = False
+
+    def is_set(self):
+        return self.has_killed
+
+    def wait(self):
+        self.has_killed = True
+        raise SystemExit
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_what_a_dying_thread_has_taken_but_not_begun_is_run(gate):
+def test_what_a_dying_thread_has_taken_but_not_begun_is_run():
     done = []
-    pool = HandlerPool(lambda item: done.append(item.handle), print, gate)
+    pool = HandlerPool(lambda item: done.append(item.handle), print, DeadlyGate())
     pool.start(1)
-    ident = ctypes.c_ulong(pool._threads[0].ident)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(SystemExit))
     pool.put(delivery(1))
     wait_for(lambda: not pool._threads[0].is_alive(), what="the thread dies")
     pool.check()
