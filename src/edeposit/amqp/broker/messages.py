@@ -144,7 +144,7 @@ def publish(
     except UnroutableError as error:
         raise errors.UnroutableError(
             f"no queue is bound to exchange {exchange!r} with routing key {routing_key!r}:"
-            " is the schema created? (edeposit_amqp_tool.py --host NAME --create)"
+            " is the schema created? (edeposit_amqp_tool.py --create)"
         ) from error
     except NackError as error:
         raise errors.RefusedError("the broker refused the message (basic.nack)") from error
